@@ -1,0 +1,126 @@
+"""AWS credentials from an X.509 certificate, by IAM Roles Anywhere, for botocore and boto3.
+
+Names resolve on first use: importing the package loads neither botocore nor
+cryptography.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth._version import __version__
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.credentials import RolesAnywhereCredentials, create_session
+    from rolesanywhere_auth.errors import (
+        AccessDeniedError,
+        ARNError,
+        AssumeRoleDeniedError,
+        CertificateError,
+        CertificateExpiredError,
+        CertificateLoadError,
+        CertificateNotYetValidError,
+        CertificateRequirementError,
+        CertificateRevokedError,
+        ConfigurationError,
+        EndpointError,
+        IdentityError,
+        InvalidRequestError,
+        InvalidResponseError,
+        InvalidSignatureError,
+        KeyMismatchError,
+        MissingExtraError,
+        PassphraseError,
+        PrivateKeyError,
+        PrivateKeyLoadError,
+        ResourceDisabledError,
+        ResourceNotFoundError,
+        RoleNotInProfileError,
+        RolesAnywhereError,
+        RoleSessionNameNotAllowedError,
+        ServiceError,
+        ServiceUnavailableError,
+        SigningError,
+        SignInError,
+        ThrottlingError,
+        TransportError,
+        UnsupportedKeyError,
+        UntrustedCertificateError,
+    )
+    from rolesanywhere_auth.exchange import SessionCredentials
+    from rolesanywhere_auth.identity import Identity
+    from rolesanywhere_auth.keys import Signer
+    from rolesanywhere_auth.provider import RolesAnywhereProvider
+    from rolesanywhere_auth.session import boto3_session, botocore_session
+
+_ROOMS = {
+    "Identity": "identity",
+    "RolesAnywhereConfig": "config",
+    "RolesAnywhereCredentials": "credentials",
+    "RolesAnywhereProvider": "provider",
+    "SessionCredentials": "exchange",
+    "Signer": "keys",
+    "boto3_session": "session",
+    "botocore_session": "session",
+    "create_session": "credentials",
+}
+
+__all__ = [
+    "ARNError",
+    "AccessDeniedError",
+    "AssumeRoleDeniedError",
+    "CertificateError",
+    "CertificateExpiredError",
+    "CertificateLoadError",
+    "CertificateNotYetValidError",
+    "CertificateRequirementError",
+    "CertificateRevokedError",
+    "ConfigurationError",
+    "EndpointError",
+    "Identity",
+    "IdentityError",
+    "InvalidRequestError",
+    "InvalidResponseError",
+    "InvalidSignatureError",
+    "KeyMismatchError",
+    "MissingExtraError",
+    "PassphraseError",
+    "PrivateKeyError",
+    "PrivateKeyLoadError",
+    "ResourceDisabledError",
+    "ResourceNotFoundError",
+    "RoleNotInProfileError",
+    "RoleSessionNameNotAllowedError",
+    "RolesAnywhereConfig",
+    "RolesAnywhereCredentials",
+    "RolesAnywhereError",
+    "RolesAnywhereProvider",
+    "ServiceError",
+    "ServiceUnavailableError",
+    "SessionCredentials",
+    "SignInError",
+    "Signer",
+    "SigningError",
+    "ThrottlingError",
+    "TransportError",
+    "UnsupportedKeyError",
+    "UntrustedCertificateError",
+    "__version__",
+    "boto3_session",
+    "botocore_session",
+    "create_session",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,302 @@
+"""Find certificates and keys in what a user passes: a path, bytes, or a PEM text.
+
+Only containers are opened here (PEM, DER, PKCS#12); what a certificate or a key
+means is for ``certificates.py`` and ``keys/``. Content never gets into an error
+text: people do pass a key where a path is expected.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rolesanywhere_auth._der import INTEGER, OCTET_STRING, OID, SEQUENCE, DERError, Reader
+from rolesanywhere_auth.errors import (
+    CertificateLoadError,
+    ConfigurationError,
+    PrivateKeyLoadError,
+)
+
+_SIZE_LIMIT = 4 * 1024 * 1024
+_BLOCK = re.compile(
+    rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL
+)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_STORES = frozenset({"pkcs11", "tpm", "handle", "store", "spiffe"})
+_CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
+
+
+@dataclass(frozen=True)
+class Material:
+    """What was read, and how messages name it."""
+
+    data: bytes = field(repr=False)
+    source: str
+    """A path, or a phrase such as ``"bytes given as certificate"``."""
+    role: str
+    """The parameter it was given as: ``certificate``, ``private_key``, ``certificate_chain``."""
+
+    def error(self, text: str) -> CertificateLoadError | PrivateKeyLoadError:
+        """The load error that fits the parameter, with the source put before the text."""
+        return _load_error(self.role, f"{self.source}: {text}", source=self.source)
+
+
+@dataclass(frozen=True)
+class KeyBlock:
+    """One private key as it stands in its container."""
+
+    label: str
+    """The PEM label, such as ``EC PRIVATE KEY``; also given to keys found as DER."""
+    data: bytes = field(repr=False)
+    """The DER; or the PEM block, where the encryption is in PEM headers (RFC 1421)."""
+    pem: bool = False
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether a passphrase is needed."""
+        return self.pem or self.label == "ENCRYPTED PRIVATE KEY"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything found in one ``Material``."""
+
+    material: Material
+    certificates: tuple[bytes, ...] = ()
+    """DER."""
+    keys: tuple[KeyBlock, ...] = ()
+    others: tuple[str, ...] = ()
+    """PEM labels that are neither, for messages."""
+
+
+def _load_error(
+    role: str, text: str, *, source: str
+) -> CertificateLoadError | PrivateKeyLoadError:
+    error = PrivateKeyLoadError if role == "private_key" else CertificateLoadError
+    return error(text, source=source)
+
+
+def read_material(value: str | bytes | os.PathLike[str], *, role: str) -> Material:
+    """Read what was given as a parameter.
+
+    Args:
+        value: Bytes are content. A str with ``-----BEGIN`` in it is content, any
+            other a path, in which ``~`` is expanded.
+        role: The parameter's name.
+
+    Raises:
+        ConfigurationError: It names a key store (``pkcs11:…``), or is of no such type.
+        CertificateLoadError, PrivateKeyLoadError: The file cannot be read.
+    """
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return Material(bytes(value), source=f"bytes given as {role}", role=role)
+    if isinstance(value, str) and "-----BEGIN" in value:
+        return Material(value.encode("utf-8"), source=f"PEM text given as {role}", role=role)
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise ConfigurationError(
+            f"{role} must be a path, bytes or a PEM text, not {type(value).__name__}."
+        )
+    return _read_file(path, role=role)
+
+
+def _read_file(text: str, *, role: str) -> Material:
+    if not text:
+        raise ConfigurationError(f"{role} is empty. Give the path of a file, bytes or a PEM text.")
+    if _looks_like_content(text):
+        raise ConfigurationError(
+            f"{role} is taken for a path, but looks like the content of a key or certificate "
+            f"({len(text)} characters, not shown). Pass a PEM as str with its -----BEGIN line, "
+            "or as bytes; pass DER as bytes."
+        )
+    path = _path(text, role=role)
+    source = str(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_SIZE_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise _load_error(
+            role,
+            f"Cannot read {source}, given as {role}: {reason}. "
+            "Check the path, and that this process may read the file.",
+            source=source,
+        ) from error
+    material = Material(data, source=source, role=role)
+    if len(data) > _SIZE_LIMIT:
+        raise material.error(f"larger than {_SIZE_LIMIT} bytes; this is no certificate or key.")
+    return material
+
+
+def _path(text: str, *, role: str) -> Path:
+    """The path meant; refuses references to key stores without showing them: they hold PINs."""
+    scheme = _SCHEME.match(text)
+    known = scheme is not None and scheme[1].lower() in _STORES
+    try:
+        path = Path(text).expanduser()
+        if scheme is None or (not known and path.exists()):
+            return path
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _load_error(
+            role, f"{role} is no usable path: {error}.", source=f"path given as {role}"
+        ) from error
+    raise ConfigurationError(
+        f"{role} begins with '{scheme[1]}:', which is no file. This version reads certificates "
+        "and keys from files, bytes and PEM texts only; for a key kept elsewhere pass, as "
+        "private_key, an object with public_key() and sign(data)."
+    )
+
+
+def _looks_like_content(text: str) -> bool:
+    """Whether a would-be path may be a key: then no message may show it."""
+    if "\n" in text or "\r" in text or "PRIVATE KEY" in text or "-----" in text:
+        return True
+    # Base64 of a DER SEQUENCE longer than 127 bytes always begins with "MI".
+    return len(text) >= 64 and re.fullmatch(r"MI[A-Za-z0-9+/=]+", text) is not None
+
+
+def open_contents(material: Material, *, passphrase: bytes | None) -> Contents:
+    """Find the certificates and keys in PEM, DER or PKCS#12.
+
+    Args:
+        material: What was read.
+        passphrase: Opens PKCS#12. Keys in PEM and DER stay encrypted here.
+
+    Raises:
+        CertificateLoadError, PrivateKeyLoadError: The bytes are nothing of the kind.
+        PassphraseError: The PKCS#12 file needs a passphrase, or another one.
+    """
+    data = _to_bytes(material.data)
+    kind = _sniff(data)
+    if kind is None and b"-----BEGIN " in data:
+        return _open_pem(data, material)
+    if kind == "PKCS12":
+        from rolesanywhere_auth._pkcs12 import open_pkcs12
+
+        certificates, key = open_pkcs12(data, passphrase, source=material.source)
+        keys = () if key is None else (KeyBlock("PRIVATE KEY", key),)
+        return Contents(material, certificates, keys)
+    if kind == "CERTIFICATE":
+        return Contents(material, (data,))
+    if kind == "PKCS7":
+        raise material.error(_HINTS["PKCS7"])
+    if kind is not None:
+        return Contents(material, (), (KeyBlock(kind, data),))
+    if not data.strip():
+        raise material.error("is empty.")
+    raise material.error(
+        "neither PEM nor DER nor PKCS#12. PEM begins with a line such as "
+        "'-----BEGIN CERTIFICATE-----'; see whether the file is complete."
+    )
+
+
+def _to_bytes(data: bytes) -> bytes:
+    """PowerShell's ``>`` writes UTF-16: undo that, and drop a byte order mark."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace").encode("ascii", "replace")
+    return data[3:] if data[:3] == b"\xef\xbb\xbf" else data
+
+
+_HINTS = {
+    "PKCS7": (
+        "a PKCS#7 bundle. Turn it into PEM: "
+        "openssl pkcs7 -print_certs -in FILE -out chain.pem (add -inform DER for .p7b)."
+    ),
+    "CERTIFICATE REQUEST": (
+        "a certificate request (CSR), not a certificate: have a CA sign it, and pass its answer."
+    ),
+}
+_HINTS["CMS"] = _HINTS["PKCS7"]
+_HINTS["NEW CERTIFICATE REQUEST"] = _HINTS["CERTIFICATE REQUEST"]
+
+
+def hint(contents: Contents) -> str | None:
+    """What to do with the other things found, if that is known."""
+    return next((_HINTS[label] for label in contents.others if label in _HINTS), None)
+
+
+def _open_pem(data: bytes, material: Material) -> Contents:
+    certificates: list[bytes] = []
+    keys: list[KeyBlock] = []
+    others: list[str] = []
+    blocks = list(_BLOCK.finditer(data))
+    if len(blocks) != data.count(b"-----BEGIN "):
+        raise material.error(
+            "a PEM block lacks its -----END line. The file is cut short or mixed up."
+        )
+    for match in blocks:
+        label = match[1].decode("ascii")
+        if label in _CERTIFICATE_LABELS:
+            der = _unarmor(match[2], label, material)
+            certificates.append(_first_element(der) if label == "TRUSTED CERTIFICATE" else der)
+        elif label.endswith("PRIVATE KEY"):
+            keys.append(_key_block(label, match[2], material))
+        else:
+            others.append(label)
+    return Contents(material, tuple(certificates), tuple(keys), tuple(others))
+
+
+def _key_block(label: str, body: bytes, material: Material) -> KeyBlock:
+    if b":" not in body:
+        return KeyBlock(label, _unarmor(body, label, material))
+    lines = [line.strip() for line in body.strip().splitlines()]
+    armored = b"\n".join(
+        (b"-----BEGIN %b-----" % label.encode(), *lines, b"-----END %b-----\n" % label.encode())
+    )
+    return KeyBlock(label, armored, pem=True)
+
+
+def _unarmor(body: bytes, label: str, material: Material) -> bytes:
+    text = b"".join(body.split())
+    if len(text) % 4 or _BASE64.fullmatch(text) is None:
+        raise material.error(f"the {label} block is not base64. The file seems damaged.")
+    return binascii.a2b_base64(text)
+
+
+def _first_element(der: bytes) -> bytes:
+    """``TRUSTED CERTIFICATE`` of OpenSSL is a certificate with its own data behind it."""
+    try:
+        return Reader(der).raw(SEQUENCE)
+    except DERError:
+        return der
+
+
+def _sniff(data: bytes) -> str | None:
+    """What kind of DER this is, by its first elements; PEM labels, ``PKCS12``, ``PKCS7``."""
+    # PKCS#12 may be BER with indefinite lengths, which the strict reader refuses.
+    if re.match(rb"\x30(?:[\x00-\x80]|[\x81-\x84].{0,4}?)\x02\x01\x03\x30", data, re.DOTALL):
+        return "PKCS12"
+    try:
+        outer = Reader(data)
+        inside = outer.enter()
+        first = inside.peek()
+        if first == SEQUENCE:
+            inside.enter()
+            return {SEQUENCE: "CERTIFICATE", OCTET_STRING: "ENCRYPTED PRIVATE KEY"}.get(
+                inside.peek() or 0
+            )
+        if first == OID:
+            return "PKCS7"
+        inside.integer()
+        return {
+            SEQUENCE: "PRIVATE KEY",
+            INTEGER: "RSA PRIVATE KEY",
+            OCTET_STRING: "EC PRIVATE KEY",
+        }.get(inside.peek() or 0)
+    except DERError:
+        return None
+
+
+def to_passphrase(passphrase: str | bytes | None) -> bytes | None:
+    """The passphrase as bytes; a str in UTF-8. An empty one is none."""
+    if isinstance(passphrase, str):
+        passphrase = passphrase.encode("utf-8")
+    if passphrase is not None and not isinstance(passphrase, (bytes, bytearray)):
+        raise ConfigurationError(
+            f"passphrase must be str or bytes, not {type(passphrase).__name__}."
+        )
+    return bytes(passphrase) if passphrase else None

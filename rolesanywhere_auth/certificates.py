@@ -1,0 +1,372 @@
+"""Certificates: what is in them, what the service demands of them, how they chain.
+
+The fields are read by our own small DER reader (see ``_der.py``): they serve to
+choose, order and explain. Nothing here decides trust; the service does.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+from rolesanywhere_auth._der import (
+    BIT_STRING,
+    BOOLEAN,
+    OCTET_STRING,
+    SEQUENCE,
+    DERError,
+    Reader,
+    context,
+)
+from rolesanywhere_auth.errors import (
+    CertificateExpiredError,
+    CertificateLoadError,
+    CertificateNotYetValidError,
+    CertificateRequirementError,
+)
+
+logger = logging.getLogger("rolesanywhere_auth.certificates")
+
+MAX_INTERMEDIATES = 5
+"""Certificates the service takes in ``X-Amz-X509-Chain`` (user guide, quotas page)."""
+
+_BASIC_CONSTRAINTS = "2.5.29.19"
+_KEY_USAGE = "2.5.29.15"
+_SUBJECT_KEY_ID = "2.5.29.14"
+_AUTHORITY_KEY_ID = "2.5.29.35"
+_RSASSA_PSS = "1.2.840.113549.1.1.10"
+_EMPTY_NAME = b"\x30\x00"
+
+# Signature algorithms and digests weaker than SHA-256, which the service rejects.
+_WEAK = {
+    "1.2.840.113549.1.1.2": "MD2",
+    "1.2.840.113549.1.1.3": "MD4",
+    "1.2.840.113549.1.1.4": "MD5",
+    "1.2.840.113549.1.1.5": "SHA-1",
+    "1.2.840.113549.1.1.14": "SHA-224",
+    "1.2.840.10040.4.3": "SHA-1",
+    "1.2.840.10045.4.1": "SHA-1",
+    "1.2.840.10045.4.3.1": "SHA-224",
+    "1.3.14.3.2.29": "SHA-1",
+    "1.3.14.3.2.26": "SHA-1",
+    "1.2.840.113549.2.5": "MD5",
+    "2.16.840.1.101.3.4.2.4": "SHA-224",
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The fields of one X.509 certificate that signing in needs.
+
+    Make one with ``from_der``.
+    """
+
+    der: bytes = field(repr=False)
+    serial_number: int
+    subject: bytes = field(repr=False)
+    """The DER of the name."""
+    issuer: bytes = field(repr=False)
+    """The DER of the name."""
+    not_valid_before: datetime
+    """UTC, aware."""
+    not_valid_after: datetime
+    """UTC, aware; the certificate is valid up to and including this second."""
+    public_key_info: bytes = field(repr=False)
+    """The DER of the SubjectPublicKeyInfo."""
+    public_key_algorithm: str
+    """OID of the key's algorithm."""
+    signature_algorithm: str
+    """OID of the algorithm the issuer signed with."""
+    weak_digest: str | None
+    """Name of the digest under the issuer's signature, if it is weaker than SHA-256."""
+    version: int
+    """3 for X.509 v3."""
+    is_ca: bool
+    """``CA:TRUE`` in basicConstraints."""
+    key_usage: bytes | None = field(repr=False)
+    """Bits of keyUsage, digitalSignature first; ``None`` without the extension."""
+    subject_key_id: bytes | None = field(repr=False)
+    authority_key_id: bytes | None = field(repr=False)
+
+    @classmethod
+    def from_der(cls, der: bytes, *, source: str) -> Certificate:
+        """Read one certificate.
+
+        Args:
+            der: The certificate, and nothing behind it.
+            source: How messages name where it came from.
+
+        Raises:
+            CertificateLoadError: It is not a certificate.
+        """
+        try:
+            return _parse(bytes(der))
+        except DERError as error:
+            raise CertificateLoadError(
+                f"{source}: a certificate in it is damaged or not DER: {error}.", source=source
+            ) from error
+
+    @cached_property
+    def encoded(self) -> str:
+        """Base64 of the DER in one line, as the header ``X-Amz-X509`` carries it."""
+        return base64.b64encode(self.der).decode("ascii")
+
+    @property
+    def digital_signature(self) -> bool:
+        """Whether keyUsage is there and includes digitalSignature."""
+        return bool(self.key_usage and self.key_usage[0] & 0x80)
+
+    @property
+    def is_self_signed(self) -> bool:
+        """Whether it names itself as issuer, by name and, where present, by key id."""
+        return self.subject == self.issuer and self.authority_key_id in (None, self.subject_key_id)
+
+    @property
+    def subject_text(self) -> str:
+        """The subject as RFC 4514 writes it; for messages."""
+        return self._name_text("subject")
+
+    @property
+    def issuer_text(self) -> str:
+        """The issuer as RFC 4514 writes it; for messages."""
+        return self._name_text("issuer")
+
+    def _name_text(self, which: str) -> str:
+        from cryptography import x509
+
+        try:
+            name: x509.Name = getattr(x509.load_der_x509_certificate(self.der), which)
+            return name.rfc4514_string() or f"(empty {which})"
+        except ValueError:
+            return f"(unreadable {which}, serial number {self.serial_number:x})"
+
+
+def _parse(der: bytes) -> Certificate:
+    outer = Reader(der)
+    certificate = outer.enter()
+    outer.finish()
+    body = certificate.enter()
+    signature_algorithm, weak_digest = _read_signature_algorithm(certificate.enter())
+    certificate.bit_string()
+    certificate.finish()
+
+    version = 1
+    if body.peek() == context(0):
+        explicit = body.enter(context(0))
+        version = explicit.integer() + 1
+        explicit.finish()
+    serial_number = body.integer()
+    body.enter()
+    issuer = body.raw(SEQUENCE)
+    validity = body.enter()
+    not_valid_before, not_valid_after = validity.time(), validity.time()
+    validity.finish()
+    subject = body.raw(SEQUENCE)
+    public_key_info = body.raw(SEQUENCE)
+    body.skip(context(1, constructed=False))
+    body.skip(context(2, constructed=False))
+    extensions = _read_extensions(body.enter(context(3))) if body else {}
+    body.finish()
+    return Certificate(
+        der=der,
+        serial_number=serial_number,
+        subject=subject,
+        issuer=issuer,
+        not_valid_before=not_valid_before,
+        not_valid_after=not_valid_after,
+        public_key_info=public_key_info,
+        public_key_algorithm=_read_key_algorithm(public_key_info),
+        signature_algorithm=signature_algorithm,
+        weak_digest=weak_digest,
+        version=version,
+        is_ca=_read_basic_constraints(extensions.get(_BASIC_CONSTRAINTS)),
+        key_usage=_read_key_usage(extensions.get(_KEY_USAGE)),
+        subject_key_id=_read_subject_key_id(extensions.get(_SUBJECT_KEY_ID)),
+        authority_key_id=_read_authority_key_id(extensions.get(_AUTHORITY_KEY_ID)),
+    )
+
+
+def _read_signature_algorithm(reader: Reader) -> tuple[str, str | None]:
+    """The OID, and the name of a weak digest. RSASSA-PSS names it apart (RFC 4055 3.1)."""
+    algorithm = reader.oid()
+    if algorithm != _RSASSA_PSS:
+        return algorithm, _WEAK.get(algorithm)
+    parameters = reader.enter() if reader else reader
+    if parameters.peek() != context(0):
+        return algorithm, "SHA-1"
+    return algorithm, _WEAK.get(parameters.enter(context(0)).enter().oid())
+
+
+def _read_key_algorithm(public_key_info: bytes) -> str:
+    info = Reader(public_key_info).enter()
+    algorithm = info.enter().oid()
+    info.read(BIT_STRING)
+    info.finish()
+    return algorithm
+
+
+def _read_extensions(explicit: Reader) -> dict[str, bytes]:
+    reader = explicit.enter()
+    explicit.finish()
+    extensions: dict[str, bytes] = {}
+    while reader:
+        extension = reader.enter()
+        name = extension.oid()
+        if extension.peek() == BOOLEAN:
+            extension.boolean()
+        value = extension.read(OCTET_STRING)
+        extension.finish()
+        if name in extensions:
+            raise DERError(f"the extension {name} is there twice")
+        extensions[name] = value
+    return extensions
+
+
+def _read_basic_constraints(value: bytes | None) -> bool:
+    if value is None:
+        return False
+    reader = Reader(value).enter()
+    return reader.peek() == BOOLEAN and reader.boolean()
+
+
+def _read_key_usage(value: bytes | None) -> bytes | None:
+    return None if value is None else Reader(value).bit_string()[0]
+
+
+def _read_subject_key_id(value: bytes | None) -> bytes | None:
+    return None if value is None else Reader(value).read(OCTET_STRING)
+
+
+def _read_authority_key_id(value: bytes | None) -> bytes | None:
+    if value is None:
+        return None
+    reader = Reader(value).enter()
+    tag = context(0, constructed=False)
+    return reader.read(tag) if reader.peek() == tag else None
+
+
+def check_leaf(leaf: Certificate, *, now: datetime, source: str) -> None:
+    """Check what the service demands of an end-entity certificate, before it is asked.
+
+    The rules are those of "Signature verification" on the trust model page of the
+    AWS IAM Roles Anywhere user guide, and the validity period.
+
+    Args:
+        leaf: The certificate that is to sign in.
+        now: The present time, aware.
+        source: How messages name where it came from.
+
+    Raises:
+        CertificateExpiredError, CertificateNotYetValidError: By ``now``.
+        CertificateRequirementError: The service would refuse it.
+    """
+    flaw = _flaw(leaf)
+    if flaw is not None:
+        raise CertificateRequirementError(f"{_naming(leaf, source)} {flaw}", source=source)
+    if now > leaf.not_valid_after:
+        raise CertificateExpiredError(
+            f"{_naming(leaf, source)} expired at {leaf.not_valid_after:%Y-%m-%dT%H:%M:%SZ} "
+            f"(now {now:%Y-%m-%dT%H:%M:%S%z}). Renew it.",
+            source=source,
+        )
+    if now < leaf.not_valid_before:
+        raise CertificateNotYetValidError(
+            f"{_naming(leaf, source)} is valid only from "
+            f"{leaf.not_valid_before:%Y-%m-%dT%H:%M:%SZ} (now {now:%Y-%m-%dT%H:%M:%S%z}). "
+            "Check this machine's clock, or wait.",
+            source=source,
+        )
+
+
+def _naming(certificate: Certificate, source: str) -> str:
+    return (
+        f"{source}: the certificate {certificate.subject_text} "
+        f"(serial number {certificate.serial_number:x})"
+    )
+
+
+def _flaw(leaf: Certificate) -> str | None:
+    if leaf.is_ca:
+        return (
+            "is a CA certificate (CA:TRUE), which cannot sign in. Pass the end-entity "
+            "certificate that this CA issued, with its key."
+        )
+    if leaf.version != 3:
+        return (
+            f"is X.509 v{leaf.version}; the service takes v3 only. Have it issued with extensions."
+        )
+    if leaf.weak_digest is not None:
+        return (
+            f"is signed with {leaf.weak_digest}; the service takes SHA-256 or stronger. "
+            "Have it issued again with SHA-256."
+        )
+    if not leaf.digital_signature:
+        how = "has no keyUsage" if leaf.key_usage is None else "has a keyUsage"
+        return (
+            f"{how} {'extension' if leaf.key_usage is None else 'without digitalSignature'}; the "
+            "service demands digitalSignature. Have it issued with keyUsage=digitalSignature."
+        )
+    if leaf.subject == _EMPTY_NAME:
+        return "has an empty subject, which the service refuses. Have it issued with a subject."
+    return None
+
+
+def order_chain(leaf: Certificate, others: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """The intermediates that link the leaf upwards, in that order.
+
+    The leaf, self-signed roots and certificates that do not belong to its chain
+    are left out.
+
+    Raises:
+        CertificateRequirementError: There are more than five.
+    """
+    pool = [other for other in others if other.is_ca and other.der != leaf.der]
+    chain: list[Certificate] = []
+    current = leaf
+    while True:
+        issuer = _issuer_of(current, [other for other in pool if other not in chain])
+        if issuer is None or issuer.is_self_signed:
+            break
+        chain.append(issuer)
+        current = issuer
+    if len(chain) > MAX_INTERMEDIATES:
+        raise CertificateRequirementError(
+            f"The certificate {leaf.subject_text} has a chain of {len(chain)} intermediates; the "
+            f"service takes {MAX_INTERMEDIATES}. Use a trust anchor closer to the certificate: an "
+            "intermediate can be one, and what stands above it need not be sent."
+        )
+    return tuple(chain)
+
+
+def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | None:
+    if child.is_self_signed:
+        return None
+    named = [other for other in pool if other.subject == child.issuer]
+    if child.authority_key_id is not None:
+        by_id = [other for other in named if other.subject_key_id == child.authority_key_id]
+        named = by_id or [other for other in named if other.subject_key_id is None]
+    if len({other.public_key_info for other in named}) > 1:
+        named = [other for other in named if _issued(other, child)]
+    # The same CA may be there twice: renewed, or signed by another root as well. A root is
+    # not sent, so a cross certificate leads further; of equals, the one that lasts longest.
+    return max(
+        named, key=lambda other: (not other.is_self_signed, other.not_valid_after), default=None
+    )
+
+
+def _issued(issuer: Certificate, child: Certificate) -> bool:
+    """Whether the signature fits: only asked where names and key ids do not decide."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
+            x509.load_der_x509_certificate(issuer.der)
+        )
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True

@@ -1,0 +1,271 @@
+"""`RolesAnywhereConfig`: what a sign-in needs, validated once, before any request."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
+from rolesanywhere_auth.errors import ConfigurationError
+from rolesanywhere_auth.secrets import MASK, Passphrase
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.keys import Signer
+
+Source = str | os.PathLike[str] | bytes
+"""A path, or the content itself as bytes (PEM, DER or PKCS#12) or as PEM text."""
+
+MIN_SESSION_DURATION = 900
+MAX_SESSION_DURATION = 43200
+_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+
+
+class FrozenMapping(Mapping[str, str]):
+    """A mapping that cannot change, can be hashed, and can be pickled."""
+
+    def __init__(self, items: Mapping[str, str]) -> None:
+        self._items = dict(items)
+
+    def __getitem__(self, key: str) -> str:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RolesAnywhereConfig:
+    """Who signs in, with which certificate, for which role.
+
+    Nothing is read or sent when it is made; what can be checked without I/O is
+    checked. It can be hashed, compared, and, as long as it holds references and no
+    secret, pickled.
+
+    Args:
+        trust_anchor_arn: The trust anchor whose CA issued the certificate.
+        profile_arn: The profile that lists the role.
+        role_arn: The role to take.
+        certificate: Path or content: PEM, DER or PKCS#12. May hold intermediates
+            and the private key too.
+        private_key: Path or content, or any object with ``public_key()`` and
+            ``sign(data)``. None when *certificate* holds the key.
+        certificate_chain: Path or content with intermediates, in any order.
+        passphrase: Of the private key or PKCS#12 file; text, bytes, or a callable
+            that returns either.
+        session_duration: Seconds or ``timedelta``, 900 to 43200. The profile's own
+            duration caps it; above the role's maximum the service refuses
+            (user guide, "CreateSession").
+        role_session_name: 2 to 64 of ``[A-Za-z0-9_+=,.@-]``; only where the profile
+            accepts one. By default the service uses the certificate's serial number.
+        instance_properties: At most 50 names and values of 1 to 200 characters,
+            shown on the subject in the service's console.
+        region: Where the service is called and signed for; by default the trust
+            anchor's Region.
+        endpoint_url: Instead of botocore's rules and settings.
+        use_fips_endpoint: None leaves it to botocore's settings.
+        use_dualstack_endpoint: None leaves it to botocore's settings.
+        verify: True, or the path of a CA bundle; None and ``""`` mean what botocore
+            would use (``AWS_CA_BUNDLE``, the profile's ``ca_bundle``,
+            ``REQUESTS_CA_BUNDLE``, then the default). Only an explicit False turns
+            the check off, with a warning at each sign-in.
+        proxies: Like botocore's ``Config(proxies=…)``; None takes them from the
+            environment.
+        connect_timeout: Seconds or ``timedelta``.
+        read_timeout: Seconds or ``timedelta``.
+        max_attempts: How often one sign-in tries, the first time included.
+
+    Raises:
+        ARNError: An ARN is malformed, or they are of different accounts, partitions
+            or Regions.
+        ConfigurationError: Any other setting that cannot work.
+    """
+
+    trust_anchor_arn: str
+    profile_arn: str
+    role_arn: str
+    certificate: Source = field(repr=False)
+    private_key: Source | Signer | None = None
+    certificate_chain: Source | None = None
+    passphrase: Passphrase | None = field(default=None, repr=False)
+    session_duration: int | timedelta = 3600
+    role_session_name: str | None = None
+    instance_properties: Mapping[str, str] | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    use_fips_endpoint: bool | None = None
+    use_dualstack_endpoint: bool | None = None
+    verify: bool | str | os.PathLike[str] | None = None
+    proxies: Mapping[str, str] | None = None
+    connect_timeout: float | timedelta = 5
+    read_timeout: float | timedelta = 10
+    max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        anchor = check_arns(
+            trust_anchor_arn=self.trust_anchor_arn,
+            profile_arn=self.profile_arn,
+            role_arn=self.role_arn,
+        )
+        self._set("region", self.region or anchor.region)
+        self._set("session_duration", _duration(self.session_duration))
+        self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
+        self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
+        for name in ("certificate", "certificate_chain"):
+            _check_source(name, getattr(self, name))
+        _check_private_key(self.private_key)
+        _check_session_name(self.role_session_name)
+        _check_endpoint(self.endpoint_url)
+        if self.verify == "":
+            self._set("verify", None)
+        if self.instance_properties is not None:
+            self._set("instance_properties", _instance_properties(self.instance_properties))
+        if self.proxies is not None:
+            self._set("proxies", FrozenMapping(self.proxies))
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
+            raise ConfigurationError("max_attempts must be a whole number")
+        if self.max_attempts < 1:
+            raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts}")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def account_id(self) -> str:
+        """The account of the role, 12 digits."""
+        return parse_arn(self.role_arn, kind=ROLE).account_id
+
+    def __repr__(self) -> str:
+        shown = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value != item.default:
+                shown.append(f"{item.name}={_shown(item.name, value)}")
+        return f"RolesAnywhereConfig({', '.join(shown)})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RolesAnywhereConfig:
+        return self  # cannot change
+
+    def __getstate__(self) -> dict[str, Any]:
+        for name in ("certificate", "private_key", "certificate_chain", "passphrase"):
+            if _is_content(name, getattr(self, name)):
+                raise TypeError(
+                    f"cannot pickle a RolesAnywhereConfig whose {name} is the secret or the "
+                    "content itself; give a path (or, for a passphrase, a callable) instead, "
+                    "so that no secret travels in the pickle"
+                )
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            self._set(name, value)
+
+
+def _is_content(name: str, value: object) -> bool:
+    if name == "passphrase":
+        return isinstance(value, str | bytes)
+    return isinstance(value, bytes) or (isinstance(value, str) and "-----BEGIN" in value)
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "passphrase":
+        return MASK
+    if _is_content(name, value):
+        return f"<{len(value)} {type(value).__name__}>"  # type: ignore[arg-type]
+    if name == "proxies" and isinstance(value, Mapping):
+        return repr({scheme: _without_password(url) for scheme, url in value.items()})
+    return repr(value)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=:)[^/@]*@", f"{MASK}@", url)
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return None
+
+
+def _duration(value: object) -> int:
+    seconds = _seconds(value)
+    if (
+        seconds is None
+        or seconds != int(seconds)
+        or not MIN_SESSION_DURATION <= seconds <= MAX_SESSION_DURATION
+    ):
+        raise ConfigurationError(
+            f"session_duration must be {MIN_SESSION_DURATION} to {MAX_SESSION_DURATION} whole "
+            f"seconds (15 minutes to 12 hours), not {value!r}"
+        )
+    return int(seconds)
+
+
+def _timeout(name: str, value: object) -> float:
+    seconds = _seconds(value)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return seconds
+
+
+def _check_source(name: str, value: object) -> None:
+    if value is None and name == "certificate_chain":
+        return
+    if not isinstance(value, str | bytes | os.PathLike) or not value:
+        raise ConfigurationError(
+            f"{name} must be a path or the content as bytes, not "
+            + ("empty" if isinstance(value, str | bytes) else type(value).__name__)
+        )
+
+
+def _check_private_key(value: object) -> None:
+    if value is None or callable(getattr(value, "sign", None)):
+        return
+    _check_source("private_key", value)
+
+
+def _check_session_name(value: str | None) -> None:
+    if value is not None and not _SESSION_NAME.fullmatch(value):
+        raise ConfigurationError(
+            f"role_session_name must be 2 to 64 of letters, digits and _+=,.@-, not {value!r}"
+        )
+
+
+def _check_endpoint(value: str | None) -> None:
+    if value is None:
+        return
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"endpoint_url must start with https:// (or http://) and a host, not {value!r}"
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigurationError("endpoint_url may hold no user name, query or fragment")
+
+
+def _instance_properties(value: Mapping[str, str]) -> FrozenMapping:
+    if len(value) > 50:
+        raise ConfigurationError(f"at most 50 instance_properties, not {len(value)}")
+    for key, text in value.items():
+        for part in (key, text):
+            if not isinstance(part, str) or not 1 <= len(part) <= 200:
+                raise ConfigurationError(
+                    f"instance_properties takes names and values of 1 to 200 characters: {key!r}"
+                )
+    return FrozenMapping(value)

@@ -1,0 +1,272 @@
+"""CreateSession as a conversation without I/O.
+
+`create_session()` is a generator: it yields an `HTTPRequest` to be sent or a `Wait`
+to be waited, receives the `HTTPResponse` or the `TransportError` that came of it,
+and returns `SessionCredentials` or raises. Attempts, back-off and the correction of
+a wrong clock are decided here, once for every way of doing I/O.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from rolesanywhere_auth.errors import (
+    InvalidResponseError,
+    ServiceError,
+    SignInError,
+    TransportError,
+)
+from rolesanywhere_auth.refusals import service_error
+from rolesanywhere_auth.secrets import MASK
+from rolesanywhere_auth.signing import HTTPRequest, sign
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.identity import Identity
+
+BASE_DELAY = 0.05
+"""Seconds: the longest pause before the second attempt; it doubles with each one."""
+MAX_DELAY = 20.0
+"""Seconds: a longer ``Retry-After`` is not waited for, the error is raised with it."""
+MAX_SKEW = timedelta(minutes=4)
+"""A refusal whose ``Date`` differs by more is taken as the clock's fault."""
+
+
+@dataclass(frozen=True)
+class HTTPResponse:
+    """One answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Pause for *seconds* before the next request."""
+
+    seconds: float
+
+
+class Clock:
+    """The local clock, and what the service taught us of its error.
+
+    Args:
+        now: Returns seconds since the epoch, as `time.time` does.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.offset = 0.0
+        """Seconds that the service's clock is ahead of the local one."""
+
+    def utcnow(self) -> datetime:
+        """The service's time, as far as it is known."""
+        return datetime.fromtimestamp(self._now() + self.offset, timezone.utc)
+
+
+@dataclass(frozen=True)
+class SessionCredentials:
+    """What CreateSession answers. ``repr`` shows no secret."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str = field(repr=False)
+    expiration: datetime
+    """By the service's clock; aware, UTC."""
+    role_arn: str
+    assumed_role_arn: str | None = None
+    subject_arn: str | None = None
+    source_identity: str | None = None
+    packed_policy_size: int | None = None
+    """Per cent of the room for session policies and tags that is used."""
+
+    @property
+    def account_id(self) -> str:
+        """The account of the role."""
+        return self.role_arn.split(":")[4]
+
+    def __getstate__(self) -> Any:
+        raise TypeError("SessionCredentials hold secrets and are never pickled; pickle the config")
+
+    def credential_process(self) -> dict[str, Any]:
+        """The JSON object that botocore's ``credential_process`` protocol expects."""
+        return {
+            "Version": 1,
+            "AccessKeyId": self.access_key,
+            "SecretAccessKey": self.secret_key,
+            "SessionToken": self.token,
+            "Expiration": self.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+
+Step = HTTPRequest | Wait
+Reply = HTTPResponse | TransportError | None
+
+
+def build_request(config: RolesAnywhereConfig, *, endpoint: str, user_agent: str) -> HTTPRequest:
+    """The unsigned request: ARNs in the query, the rest in the body, as AWS's own client."""
+    arns = {
+        "profileArn": config.profile_arn,
+        "roleArn": config.role_arn,
+        "trustAnchorArn": config.trust_anchor_arn,
+    }
+    query = "&".join(f"{name}={quote(arn, safe='-_.~')}" for name, arn in arns.items())
+    body: dict[str, Any] = {"durationSeconds": config.session_duration}
+    if config.instance_properties:
+        body["instanceProperties"] = dict(config.instance_properties)
+    if config.role_session_name:
+        body["roleSessionName"] = config.role_session_name
+    return HTTPRequest(
+        method="POST",
+        url=f"{endpoint.rstrip('/')}/sessions?{query}",
+        headers={"Content-Type": "application/json", "User-Agent": user_agent},
+        body=json.dumps(body, separators=(",", ":")).encode(),
+    )
+
+
+def create_session(
+    config: RolesAnywhereConfig,
+    *,
+    request: HTTPRequest,
+    identity: Identity,
+    clock: Clock,
+    random: Callable[[], float],
+) -> Generator[Step, Reply, SessionCredentials]:
+    """Sign *request*, have it sent, read the answer; again where that can help.
+
+    Args:
+        config: Region, and the number of attempts.
+        request: Of `build_request()`.
+        identity: Who signs.
+        clock: Corrected in place when the service's ``Date`` shows that it is wrong.
+        random: Returns 0 to 1, for the jitter.
+
+    Raises:
+        SignInError: Its leaf says why.
+    """
+    corrected = False
+    attempt = 1
+    region = str(config.region)
+    while True:
+        signed = sign(request, identity=identity, region=region, when=clock.utcnow())
+        reply = yield signed
+        try:
+            return read_reply(reply, config=config, now=clock.utcnow())
+        except SignInError as error:
+            failure = error
+        if not corrected and _correct(clock, reply, failure):
+            corrected = True
+            continue
+        delay = _delay(failure, attempt=attempt, random=random)
+        if delay is None or attempt >= config.max_attempts:
+            raise failure
+        attempt += 1
+        yield Wait(delay)
+
+
+def _delay(failure: SignInError, *, attempt: int, random: Callable[[], float]) -> float | None:
+    """Seconds until the next attempt (full jitter, never under Retry-After), or None for never."""
+    if not failure.retryable:
+        return None
+    asked = failure.retry_after if isinstance(failure, ServiceError) else None
+    if asked is not None and asked > MAX_DELAY:
+        return None
+    jittered = random() * min(MAX_DELAY, BASE_DELAY * 2.0 ** (attempt - 1))
+    return max(asked or 0.0, jittered)
+
+
+def _correct(clock: Clock, reply: Reply, failure: SignInError) -> bool:
+    """Set *clock* by the refusal's ``Date``, if that is far off; whether it was."""
+    if not isinstance(failure, ServiceError) or not isinstance(reply, HTTPResponse):
+        return False
+    if failure.status not in (400, 401, 403):
+        return False
+    theirs = _date(reply.headers.get("date"))
+    if theirs is None or abs(theirs - clock.utcnow()) <= MAX_SKEW:
+        return False
+    clock.offset += (theirs - clock.utcnow()).total_seconds()
+    return True
+
+
+def _date(text: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return date if date is None or date.tzinfo else date.replace(tzinfo=timezone.utc)
+
+
+def read_reply(
+    reply: Reply, *, config: RolesAnywhereConfig, now: datetime
+) -> SessionCredentials:
+    """Credentials, of an answer that holds complete ones that are still valid at *now*.
+
+    Raises:
+        TransportError: there was no answer.
+        ServiceError: the service refused.
+        InvalidResponseError: anything is missing, empty, malformed or expired.
+    """
+    if isinstance(reply, TransportError):
+        raise reply
+    if reply is None:
+        raise TypeError("the driver sent neither an answer nor an error")
+    if not 200 <= reply.status < 300:
+        raise service_error(reply.status, reply.headers, reply.body, config=config)
+    try:
+        answer = json.loads(reply.body)
+        entry = answer["credentialSet"][0]
+        found = _credentials(entry, answer, role_arn=config.role_arn)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidResponseError(
+            f"the service answered HTTP {reply.status} without complete credentials"
+            f"{_request_id(reply)}; nothing of it was used. A proxy in between may have changed "
+            "or cut the answer"
+        ) from None
+    if found.expiration <= now:
+        raise InvalidResponseError(
+            f"the service answered with credentials that expired at {found.expiration:%FT%TZ} "
+            f"(it is {now:%FT%TZ}){_request_id(reply)}; check this machine's clock"
+        )
+    return found
+
+
+def _request_id(reply: HTTPResponse) -> str:
+    name = reply.headers.get("x-amzn-requestid")
+    return f" (request id {name})" if name else ""
+
+
+def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredentials:
+    keys = entry["credentials"]
+    access_key, secret_key, token, expiration = (
+        keys[name] for name in ("accessKeyId", "secretAccessKey", "sessionToken", "expiration")
+    )
+    for value in (access_key, secret_key, token):
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError("empty")
+    user = entry.get("assumedRoleUser") or {}
+    return SessionCredentials(
+        access_key=access_key,
+        secret_key=secret_key,
+        token=token,
+        expiration=_expiration(expiration),
+        role_arn=role_arn,
+        assumed_role_arn=user.get("arn"),
+        subject_arn=answer.get("subjectArn"),
+        source_identity=entry.get("sourceIdentity"),
+        packed_policy_size=entry.get("packedPolicySize"),
+    )
+
+
+def _expiration(text: str) -> datetime:
+    # datetime.fromisoformat() knows no "Z" before Python 3.11
+    when = datetime.fromisoformat(text.removesuffix("Z") + "+00:00" * text.endswith("Z"))
+    if when.tzinfo is None:
+        raise ValueError("no time zone")
+    return when.astimezone(timezone.utc)

@@ -1,0 +1,105 @@
+"""Private keys: what one must be able to do, and which kinds the service accepts.
+
+Each module here knows one place where a key may live; ``files.py`` is the first.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from rolesanywhere_auth.errors import UnsupportedKeyError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.mldsa import (
+        MLDSA44PublicKey,
+        MLDSA65PublicKey,
+        MLDSA87PublicKey,
+    )
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    PublicKey: TypeAlias = (
+        RSAPublicKey
+        | EllipticCurvePublicKey
+        | MLDSA44PublicKey
+        | MLDSA65PublicKey
+        | MLDSA87PublicKey
+    )
+
+logger = logging.getLogger("rolesanywhere_auth.keys")
+
+_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+_ACCEPTED = "The service accepts RSA, EC keys (here P-256, P-384, P-521) and ML-DSA-44/65/87"
+_WEAK_RSA_BITS = 2048
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """A private key, wherever it lives."""
+
+    def public_key(self) -> PublicKey:
+        """The public half, as ``cryptography`` has it: RSA, EC or ML-DSA."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign ``data``.
+
+        RSA: PKCS#1 v1.5 with SHA-256. EC: ECDSA with SHA-256 whatever the curve,
+        in DER. ML-DSA: the pure form with an empty context.
+
+        Raises:
+            SigningError: The key refused.
+        """
+        ...
+
+
+def describe_public_key(public_key: object, *, source: str) -> str:
+    """The kind of key, such as ``"RSA 2048"``, ``"P-256"`` or ``"ML-DSA-65"``.
+
+    Raises:
+        UnsupportedKeyError: The service has no signing algorithm for it.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"RSA {public_key.key_size}"
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        curve = public_key.curve.name
+        if curve in _CURVES:
+            return _CURVES[curve]
+        raise unsupported_key(f"an EC key on the curve {curve}", source=source)
+    name = type(public_key).__name__
+    if name in ("MLDSA44PublicKey", "MLDSA65PublicKey", "MLDSA87PublicKey"):
+        return f"ML-DSA-{name[5:7]}"
+    raise unsupported_key(f"a key of the kind {name.removesuffix('PublicKey')}", source=source)
+
+
+def check_signer(signer: Signer, *, source: str) -> str:
+    """Check that the service has an algorithm for this key; warn of a short RSA key.
+
+    AWS states no minimum for RSA; 2048 bits is the least NIST SP 800-131A allows.
+
+    Returns:
+        The kind of key, as ``describe_public_key`` gives it.
+
+    Raises:
+        UnsupportedKeyError: The service has no signing algorithm for it.
+    """
+    kind = describe_public_key(signer.public_key(), source=source)
+    family, _, size = kind.partition(" ")
+    if family == "RSA" and int(size) < _WEAK_RSA_BITS:
+        logger.warning(
+            "%s: an RSA key of %s bits. Have one of %d bits or more certified.",
+            source,
+            size,
+            _WEAK_RSA_BITS,
+        )
+    return kind
+
+
+def unsupported_key(what: str, *, source: str) -> UnsupportedKeyError:
+    """The error for a key the service has no signing algorithm for."""
+    return UnsupportedKeyError(
+        f"{source}: {what}. {_ACCEPTED}. Have a key of such a kind certified.", source=source
+    )

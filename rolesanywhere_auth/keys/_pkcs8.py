@@ -1,0 +1,162 @@
+"""PKCS#8 (RFC 5958) taken apart by hand, for the ML-DSA keys ``cryptography`` cannot load.
+
+RFC 9881 6 knows three forms of an ML-DSA private key: the seed, the expanded key,
+and both. ``cryptography`` reads only the first; AWS's own helper reads only the
+third. The seed is all that is needed, so it is taken out here, also from within an
+encrypted PKCS#8 (PBES2, RFC 8018: PBKDF2 or scrypt with AES-CBC or 3DES).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rolesanywhere_auth._der import INTEGER, OCTET_STRING, SEQUENCE, DERError, Reader, context
+from rolesanywhere_auth.errors import UnsupportedKeyError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import mldsa
+    from cryptography.hazmat.primitives.ciphers import CipherAlgorithm
+    from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+    MLDSAPrivateKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+
+_MLDSA = {
+    "2.16.840.1.101.3.4.3.17": "44",
+    "2.16.840.1.101.3.4.3.18": "65",
+    "2.16.840.1.101.3.4.3.19": "87",
+}
+_SEED_LENGTH = 32
+_SEED_TAG = context(0, constructed=False)
+
+_PBES2 = "1.2.840.113549.1.5.13"
+_PBKDF2 = "1.2.840.113549.1.5.12"
+_SCRYPT = "1.3.6.1.4.1.11591.4.11"
+_HMAC = {
+    "1.2.840.113549.2.7": "SHA1",
+    "1.2.840.113549.2.8": "SHA224",
+    "1.2.840.113549.2.9": "SHA256",
+    "1.2.840.113549.2.10": "SHA384",
+    "1.2.840.113549.2.11": "SHA512",
+}
+_AES_CBC = {
+    "2.16.840.1.101.3.4.1.2": 16,
+    "2.16.840.1.101.3.4.1.22": 24,
+    "2.16.840.1.101.3.4.1.42": 32,
+}
+
+
+@dataclass(frozen=True)
+class PrivateKeyInfo:
+    """A plain PKCS#8."""
+
+    algorithm: str
+    """OID."""
+    key: bytes = field(repr=False)
+
+
+def read_private_key_info(der: bytes) -> PrivateKeyInfo:
+    """Take a plain PKCS#8 apart.
+
+    Raises:
+        DERError: It is none.
+    """
+    outer = Reader(der)
+    reader = outer.enter()
+    outer.finish()
+    if reader.integer() not in (0, 1):
+        raise DERError("this is not a PKCS#8 of version 1 or 2")
+    algorithm = reader.enter().oid()
+    return PrivateKeyInfo(algorithm, reader.read(OCTET_STRING))
+
+
+def mldsa_private_key(info: PrivateKeyInfo, *, source: str) -> MLDSAPrivateKey | None:
+    """The ML-DSA key in it, or ``None`` if it holds a key of another kind.
+
+    The expanded half is not looked at: the key is made from the seed, and has to
+    fit the certificate.
+
+    Raises:
+        UnsupportedKeyError: The seed is missing, or ``cryptography`` is too old.
+        DERError: The key does not have a form of RFC 9881.
+    """
+    level = _MLDSA.get(info.algorithm)
+    if level is None:
+        return None
+    seed = _seed(info.key)
+    if seed is None:
+        raise UnsupportedKeyError(
+            f"{source}: an ML-DSA-{level} key in expanded form, without its seed, which cannot be "
+            "loaded. Write it anew with the seed (OpenSSL 3.5: openssl pkey -provparam "
+            "ml-dsa.output_formats=seed-only), or make a new key.",
+            source=source,
+        )
+    return _from_seed(level, seed, source=source)
+
+
+def _seed(key: bytes) -> bytes | None:
+    reader = Reader(key)
+    if reader.peek() == OCTET_STRING:
+        return None
+    if reader.peek() == SEQUENCE:
+        both = reader.enter()
+        seed = both.read(OCTET_STRING)
+        both.read(OCTET_STRING)
+        both.finish()
+    else:
+        seed = reader.read(_SEED_TAG)
+    reader.finish()
+    if len(seed) != _SEED_LENGTH:
+        raise DERError("the ML-DSA seed does not have 32 bytes")
+    return seed
+
+
+def _from_seed(level: str, seed: bytes, *, source: str) -> MLDSAPrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        from cryptography.hazmat.primitives.asymmetric import mldsa
+
+        loader = {
+            "44": mldsa.MLDSA44PrivateKey,
+            "65": mldsa.MLDSA65PrivateKey,
+            "87": mldsa.MLDSA87PrivateKey,
+        }[level]
+        return loader.from_seed_bytes(seed)
+    except (ImportError, AttributeError, UnsupportedAlgorithm) as error:
+        raise too_old_for_mldsa(level, source=source) from error
+
+
+def too_old_for_mldsa(level: str, *, source: str) -> UnsupportedKeyError:
+    """The error for ML-DSA where ``cryptography`` does not offer it."""
+    return UnsupportedKeyError(
+        f"{source}: an ML-DSA-{level} key, which needs cryptography 49 or newer (built with "
+        "OpenSSL 3.5 or newer, as its wheels are): pip install -U 'cryptography>=49'.",
+        source=source,
+    )
+
+
+def decrypt(der: bytes, passphrase: bytes) -> bytes:
+    """Decrypt an encrypted PKCS#8 (PBES2).
+
+    Raises:
+        DERError: It is not PBES2 with a cipher and key derivation known here.
+        ValueError: The passphrase is wrong; not every wrong one is noticed.
+    """
+    outer = Reader(der)
+    reader = outer.enter()
+    outer.finish()
+    scheme = reader.enter()
+    if scheme.oid() != _PBES2:
+        raise DERError("this is not PBES2")
+    parameters = scheme.enter()
+    derivation, encryption = parameters.enter(), parameters.enter()
+    ciphertext = reader.read(OCTET_STRING)
+    reader.finish()
+    length, make = _cipher(encryption)
+    algorithm, mode = make(_derive(derivation, passphrase, length))
+    return _cbc(algorithm, mode, ciphertext)
+
+
+def _cipher(reader: Reader) -> tuple[int, object]:
+    raise NotImplementedError

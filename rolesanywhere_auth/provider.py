@@ -1,0 +1,43 @@
+"""`RolesAnywhereProvider`: the credentials as a botocore credential provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import botocore.session
+from botocore.credentials import CredentialProvider
+
+from rolesanywhere_auth.credentials import METHOD, RolesAnywhereCredentials
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.config import RolesAnywhereConfig
+
+
+class RolesAnywhereProvider(CredentialProvider):
+    """Gives one `RolesAnywhereCredentials`, the same one at each call.
+
+    It can stand alone, as ``session.register_component("credential_provider", provider)``,
+    which nothing in the environment overrides, or join botocore's chain by
+    ``session.get_component("credential_provider").insert_before("assume-role", provider)``.
+
+    Args:
+        config: Who signs in, and for which role.
+        session: The botocore session whose settings count for signing in.
+    """
+
+    METHOD = METHOD
+    CANONICAL_NAME = "CustomRolesAnywhere"
+
+    def __init__(
+        self, config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
+    ) -> None:
+        super().__init__(session)
+        self._credentials = RolesAnywhereCredentials(config, session=session)
+
+    def load(self) -> RolesAnywhereCredentials:
+        """The credentials; nothing is read or sent yet."""
+        return self._credentials
+
+    def load_credentials(self) -> RolesAnywhereCredentials:
+        """The same, under the name that a session's only provider is asked by."""
+        return self._credentials

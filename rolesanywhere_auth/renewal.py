@@ -1,0 +1,146 @@
+"""When to renew, and who does it.
+
+The windows are those that botocore is moving to (boto/botocore pull request 3760):
+by lifetime, so that a short session is not renewed at every call. They hold here
+for every botocore.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from datetime import datetime
+
+from botocore.credentials import ReadOnlyCredentials
+
+logger = logging.getLogger("rolesanywhere_auth.renewal")
+
+MANDATORY_WINDOW = 60.0
+"""Seconds before expiry from which a call waits for new credentials."""
+RETRY_INTERVAL = 60.0
+"""Seconds between attempts while the present credentials are still good."""
+
+
+def advisory_window(lifetime: float) -> float:
+    """Seconds before expiry from which credentials of *lifetime* seconds are renewed.
+
+    5 minutes up to 20 minutes of life, 15 under 90, else 60.
+    """
+    if lifetime <= 20 * 60:
+        return 5 * 60
+    return 15 * 60 if lifetime < 90 * 60 else 60 * 60
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One set of credentials, swapped as a whole; times are seconds of the local clock."""
+
+    frozen: ReadOnlyCredentials
+    fresh_until: float
+    """The advisory window begins."""
+    usable_until: float
+    """The mandatory window begins."""
+    expires: float
+    expiration: datetime | None
+
+    def __repr__(self) -> str:
+        return f"Snapshot(expiration={self.expiration})"
+
+
+NOTHING = Snapshot(ReadOnlyCredentials("", "", None), 0.0, 0.0, 0.0, None)
+"""Before the first sign-in."""
+
+
+class Renewal:
+    """Keeps one `Snapshot` fresh: one sign-in at a time, whatever the number of threads.
+
+    Args:
+        sign_in: Makes a new snapshot, or raises.
+        now: Seconds of the local clock, as `time.time`.
+    """
+
+    def __init__(self, sign_in: Callable[[], Snapshot], *, now: Callable[[], float]) -> None:
+        self.snapshot = NOTHING
+        self._sign_in = sign_in
+        self._now = now
+        self._not_before = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._flight: Future[None] | None = None
+        self._pid = os.getpid()
+
+    def current(self) -> Snapshot:
+        """The snapshot to use now, renewed first where it must be.
+
+        In the advisory window one caller renews and the others go on; a failure
+        there is logged and the present credentials stay. In the mandatory window
+        everyone waits for the one sign-in and shares its error.
+        """
+        now = self._now()
+        snapshot = self.snapshot
+        if now >= snapshot.usable_until:
+            while self.snapshot is snapshot:
+                self.renew()
+        elif now >= snapshot.fresh_until:
+            self._advisory(now)
+        return self.snapshot
+
+    def renew(self) -> None:
+        """Sign in now, or wait for the sign-in under way and share its error.
+
+        Raises:
+            RolesAnywhereError: it failed; the snapshot stays as it was.
+        """
+        flight, mine = self._board()
+        if mine:
+            self._fly(flight)
+        with contextlib.suppress(CancelledError):  # its thread was interrupted: ours is next
+            flight.result()
+
+    def _advisory(self, now: float) -> None:
+        if now < self._not_before:
+            return
+        flight, mine = self._board()
+        if not mine:
+            return
+        self._fly(flight)
+        error = flight.exception()
+        if error is not None:
+            self._not_before = self._now() + RETRY_INTERVAL
+            logger.warning("renewal failed, the present credentials are kept: %s", error)
+
+    def _board(self) -> tuple[Future[None], bool]:
+        """The flight under way and False, or a new one and True: then the caller must fly it."""
+        if self._pid != os.getpid():
+            self._reset()  # forked: the lock may be held by a thread that is not here
+        with self._lock:
+            if self._flight is not None:
+                return self._flight, False
+            self._flight = Future()
+            return self._flight, True
+
+    def _fly(self, flight: Future[None]) -> None:
+        try:
+            self.snapshot = self._sign_in()
+        except Exception as error:
+            self._land()
+            flight.set_exception(error)
+        except BaseException:  # KeyboardInterrupt and its like belong to this thread alone
+            self._land()
+            flight.cancel()
+            flight.set_running_or_notify_cancel()
+            raise
+        else:
+            self._land()
+            flight.set_result(None)
+
+    def _land(self) -> None:
+        with self._lock:
+            self._flight = None

@@ -1,0 +1,61 @@
+"""botocore and boto3 sessions that sign in by certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import botocore.session
+
+from rolesanywhere_auth._version import __version__
+from rolesanywhere_auth.provider import RolesAnywhereProvider
+
+if TYPE_CHECKING:
+    import boto3
+
+    from rolesanywhere_auth.config import RolesAnywhereConfig
+
+
+def botocore_session(
+    config: RolesAnywhereConfig,
+    *,
+    region_name: str | None = None,
+    profile_name: str | None = None,
+) -> botocore.session.Session:
+    """A botocore session whose clients take their credentials from *config*.
+
+    Credentials in the environment or the AWS config files are not looked at; all
+    other settings are.
+
+    Args:
+        config: Who signs in, and for which role.
+        region_name: Of the clients. By default what the environment or the profile
+            says, else the Region of the trust anchor.
+        profile_name: Whose settings to use; by default ``AWS_PROFILE``.
+    """
+    session = botocore.session.Session(profile=profile_name)
+    provider = RolesAnywhereProvider(config, session=session)
+    session.register_component("credential_provider", provider)
+    extra = f"rolesanywhere-auth/{__version__}"
+    session.user_agent_extra = f"{session.user_agent_extra} {extra}".strip()
+    if region_name or not session.get_config_variable("region"):
+        session.set_config_variable("region", region_name or config.region)
+    return session
+
+
+def boto3_session(
+    config: RolesAnywhereConfig,
+    *,
+    region_name: str | None = None,
+    profile_name: str | None = None,
+) -> boto3.Session:
+    """A boto3 session that signs in when first needed, and again before expiry.
+
+    The arguments are those of `botocore_session()`.
+    """
+    import boto3
+
+    return boto3.Session(
+        botocore_session=botocore_session(
+            config, region_name=region_name, profile_name=profile_name
+        )
+    )

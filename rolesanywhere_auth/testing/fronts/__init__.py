@@ -1,0 +1,1 @@
+"""The ways into the emulated service: its own HTTP server, and moto."""

@@ -1,0 +1,1 @@
+"""The emulated service itself, independent of HTTP libraries and of moto."""

@@ -1,0 +1,122 @@
+"""The profile operations of the control plane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from rolesanywhere_auth.testing.service import attributes, resources, texts
+from rolesanywhere_auth.testing.service.resources import Call, Handler
+from rolesanywhere_auth.testing.service.state import Profile
+from rolesanywhere_auth.testing.service.wire import access_denied, invalid
+
+
+def describe(call: Call, profile: Profile) -> dict[str, Any]:
+    """The ProfileDetailResponse."""
+    mappings = [
+        {"certificateField": field, "mappingRules": [{"specifier": rule} for rule in rules]}
+        for field, rules in profile.attribute_mappings.items()
+    ]
+    return {"profile": resources.detail(call, profile) | {"attributeMappings": mappings}}
+
+
+def create(call: Call) -> dict[str, Any]:
+    """CreateProfile. Disabled unless ``enabled`` is true; 3,600 seconds unless said otherwise."""
+    identifier = call.new_id()
+    members = call.members
+    _check_accounts(call, members["roleArns"])
+    profile = Profile(
+        profile_id=identifier,
+        profile_arn=call.shelf.arn("profile", identifier),
+        name=members["name"],
+        role_arns=tuple(members["roleArns"]),
+        enabled=members.get("enabled", False),
+        created_at=call.now,
+        updated_at=call.now,
+        created_by=call.caller,
+        attribute_mappings={
+            field: tuple(rules) for field, rules in attributes.default_mappings().items()
+        },
+        duration_seconds=members.get("durationSeconds", 3600),
+        accept_role_session_name=members.get("acceptRoleSessionName", False),
+        require_instance_properties=members.get("requireInstanceProperties", False),
+        session_policy=members.get("sessionPolicy"),
+        managed_policy_arns=tuple(members.get("managedPolicyArns", [])),
+    )
+    return resources.created(call, profile, describe)
+
+
+def update(call: Call) -> dict[str, Any]:
+    """UpdateProfile: each member that the call names replaces the stored one."""
+    members = call.members
+    profile = call.shelf.find(Profile, members["profileId"])
+    _check_accounts(call, members.get("roleArns", []))
+    profile = replace(
+        profile,
+        name=members.get("name", profile.name),
+        role_arns=tuple(members.get("roleArns", profile.role_arns)),
+        session_policy=members.get("sessionPolicy", profile.session_policy),
+        managed_policy_arns=tuple(members.get("managedPolicyArns", profile.managed_policy_arns)),
+        duration_seconds=members.get("durationSeconds", profile.duration_seconds),
+        accept_role_session_name=members.get(
+            "acceptRoleSessionName", profile.accept_role_session_name),
+    )
+    return resources.updated(call, profile, describe)
+
+
+def put_mapping(call: Call) -> dict[str, Any]:
+    """PutAttributeMapping: adds rules to one certificate field (UG/put-attribute-mapping)."""
+    profile = call.shelf.find(Profile, call.members["profileId"])
+    field = call.members["certificateField"]
+    added = [_shown(rule["specifier"]) for rule in call.members["mappingRules"]]
+    rules = dict.fromkeys((*profile.attribute_mappings.get(field, ()), *added))
+    return _store_mappings(call, profile, field, tuple(rules))
+
+
+def delete_mapping(call: Call) -> dict[str, Any]:
+    """DeleteAttributeMapping: takes away the named specifiers.
+
+    Ours, since AWS does not say: without specifiers all rules of the field go, and a
+    specifier that is not there is a ValidationException.
+    """
+    profile = call.shelf.find(Profile, call.members["profileId"])
+    field = call.members["certificateField"]
+    rules = profile.attribute_mappings.get(field, ())
+    gone = [_shown(specifier) for specifier in call.members.get("specifiers", rules)]
+    unknown = [specifier for specifier in gone if specifier not in rules]
+    if unknown:
+        raise invalid(f"The profile maps no {', '.join(unknown)} of {field}; "
+                      f"it maps {', '.join(rules) or 'nothing'}.")
+    return _store_mappings(call, profile, field, tuple(r for r in rules if r not in gone))
+
+
+def _store_mappings(
+    call: Call, profile: Profile, field: str, rules: tuple[str, ...]
+) -> dict[str, Any]:
+    mappings = {**profile.attribute_mappings, field: rules}
+    mappings = {name: kept for name, kept in mappings.items() if kept}
+    return resources.updated(call, replace(profile, attribute_mappings=mappings), describe)
+
+
+def _shown(specifier: str) -> str:
+    # UG/attribute-mapping: "Name" and "Name/" are stored and shown as "Name/*".
+    return "Name/*" if specifier in ("Name", "Name/") else specifier
+
+
+def _check_accounts(call: Call, role_arns: list[str]) -> None:
+    for arn in role_arns:
+        if arn.split(":")[4] != call.shelf.account_id:
+            raise access_denied(texts.CROSS_ACCOUNT_ROLE)
+
+
+HANDLERS: dict[str, Handler] = {
+    "CreateProfile": create,
+    "UpdateProfile": update,
+    "PutAttributeMapping": put_mapping,
+    "DeleteAttributeMapping": delete_mapping,
+    "GetProfile": resources.getter(Profile, "profileId", describe),
+    "DeleteProfile": resources.deleter(Profile, "profileId", describe),
+    "EnableProfile": resources.switch(Profile, "profileId", describe, enabled=True),
+    "DisableProfile": resources.switch(Profile, "profileId", describe, enabled=False),
+    "ListProfiles": resources.lister(Profile, "profiles", describe),
+}
