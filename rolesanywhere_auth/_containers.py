@@ -10,8 +10,10 @@ from __future__ import annotations
 import binascii
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from rolesanywhere_auth._der import INTEGER, OCTET_STRING, OID, SEQUENCE, DERError, Reader
 from rolesanywhere_auth.errors import (
@@ -21,13 +23,17 @@ from rolesanywhere_auth.errors import (
 )
 
 _SIZE_LIMIT = 4 * 1024 * 1024
-_BLOCK = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL
-)
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _STORES = frozenset({"pkcs11", "tpm", "handle", "store", "spiffe"})
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
+
+Readable: TypeAlias = "str | bytes | os.PathLike[str]"
+"""A path (str or path object), bytes, or a PEM as str."""
+
+Passphrase: TypeAlias = "str | bytes | Callable[[], str | bytes] | None"  # noqa: S105
+"""A passphrase, or what gives it when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +79,16 @@ class Contents:
     """PEM labels that are neither, for messages."""
 
 
-def _load_error(
-    role: str, text: str, *, source: str
-) -> CertificateLoadError | PrivateKeyLoadError:
+def _load_error(role: str, text: str, *, source: str) -> CertificateLoadError | PrivateKeyLoadError:
     error = PrivateKeyLoadError if role == "private_key" else CertificateLoadError
     return error(text, source=source)
 
 
-def read_material(value: str | bytes | os.PathLike[str], *, role: str) -> Material:
+def read_material(value: object, *, role: str) -> Material:
     """Read what was given as a parameter.
 
     Args:
-        value: Bytes are content. A str with ``-----BEGIN`` in it is content, any
+        value: ``Readable``. Bytes are content. A str with ``-----BEGIN`` in it is content, any
             other a path, in which ``~`` is expanded.
         role: The parameter's name.
 
@@ -241,7 +245,7 @@ def _open_pem(data: bytes, material: Material) -> Contents:
 
 
 def _key_block(label: str, body: bytes, material: Material) -> KeyBlock:
-    if b":" not in body:
+    if b"Proc-Type:" not in body:
         return KeyBlock(label, _unarmor(body, label, material))
     lines = [line.strip() for line in body.strip().splitlines()]
     armored = b"\n".join(
@@ -291,12 +295,11 @@ def _sniff(data: bytes) -> str | None:
         return None
 
 
-def to_passphrase(passphrase: str | bytes | None) -> bytes | None:
-    """The passphrase as bytes; a str in UTF-8. An empty one is none."""
-    if isinstance(passphrase, str):
-        passphrase = passphrase.encode("utf-8")
-    if passphrase is not None and not isinstance(passphrase, (bytes, bytearray)):
-        raise ConfigurationError(
-            f"passphrase must be str or bytes, not {type(passphrase).__name__}."
-        )
-    return bytes(passphrase) if passphrase else None
+def to_passphrase(passphrase: Passphrase) -> bytes | None:
+    """The passphrase as bytes; a str in UTF-8. A callable is asked. An empty one is none."""
+    value = passphrase() if callable(passphrase) else passphrase
+    if isinstance(value, str):
+        return value.encode("utf-8") or None
+    if value is None or isinstance(value, (bytes, bytearray)):
+        return bytes(value or b"") or None
+    raise ConfigurationError(f"passphrase must be str or bytes, not {type(value).__name__}.")

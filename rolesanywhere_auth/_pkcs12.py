@@ -33,14 +33,10 @@ def open_pkcs12(
     )
     if bundle.key is None:
         return certificates, None
-    return certificates, bundle.key.private_bytes(
-        Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
-    )
+    return certificates, bundle.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _load(
-    data: bytes, passphrase: bytes | None, *, source: str
-) -> pkcs12.PKCS12KeyAndCertificates:
+def _load(data: bytes, passphrase: bytes | None, *, source: str) -> pkcs12.PKCS12KeyAndCertificates:
     attempts = [None] if passphrase is None else [passphrase, None]
     for attempt in attempts:
         try:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from rolesanywhere_auth.errors import ARNError
 
-_ACCOUNT = re.compile(r"\d{12}")
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _PARTITION = re.compile(r"aws(-[a-z]+)*")
+_RESOURCE = re.compile(r"[!-~]+")
 
 TRUST_ANCHOR = "trust anchor"
 PROFILE = "profile"
@@ -57,11 +58,13 @@ def parse_arn(text: str, *, kind: str) -> ARN:
     if kind != ROLE and not _REGION.fullmatch(arn.region):
         raise fault(f"no Region name {arn.region!r}")
     if kind == ROLE and arn.region:
-        raise fault("a Region, which a role has not,")
+        raise fault(f"the Region {arn.region!r}, where IAM ARNs have none,")
     if not _ACCOUNT.fullmatch(arn.account_id):
         raise fault(f"no 12-digit account id {arn.account_id!r}")
     if not any(arn.resource.startswith(p) and len(arn.resource) > len(p) for p in prefixes):
-        raise fault(f"resource {arn.resource!r} is no {kind}")
+        raise fault(f"resource {arn.resource!r}, which is no {kind},")
+    if not _RESOURCE.fullmatch(arn.resource):
+        raise fault("a blank, line end or character that is not ASCII")
     return arn
 
 

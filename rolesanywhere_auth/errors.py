@@ -2,27 +2,27 @@
 
 ::
 
-    RolesAnywhereError                     never raised itself; also a botocore CredentialRetrievalError
-    ├── ConfigurationError                 a setting cannot work (also a ValueError); nothing was sent
-    │   ├── ARNError                       an ARN that does not parse, or ARNs that do not fit together
-    │   ├── EndpointError                  no such endpoint (FIPS where there is none, a malformed URL)
-    │   └── MissingExtraError              a key store's library is not installed
-    ├── IdentityError                      certificate or key cannot be used (also a ValueError); nothing was sent
+    RolesAnywhereError                    never raised itself
+    ├── ConfigurationError                a setting cannot work; nothing was sent
+    │   ├── ARNError                      does not parse, or does not fit the others
+    │   ├── EndpointError                 no FIPS endpoint there, a malformed URL
+    │   └── MissingExtraError             a key store's library is not installed
+    ├── IdentityError                     certificate or key of no use; nothing was sent
     │   ├── CertificateError
-    │   │   ├── CertificateLoadError       no such file, or no certificate in it
+    │   │   ├── CertificateLoadError      no such file, or no certificate in it
     │   │   ├── CertificateExpiredError
     │   │   ├── CertificateNotYetValidError
-    │   │   └── CertificateRequirementError   the service would refuse it: CA:TRUE, no digitalSignature, SHA-1 …
+    │   │   └── CertificateRequirementError   the service would refuse it: CA:TRUE, SHA-1 …
     │   ├── PrivateKeyError
-    │   │   ├── PrivateKeyLoadError        no such file, or no private key in it
-    │   │   ├── PassphraseError            missing, wrong, or given for a key that has none
-    │   │   ├── UnsupportedKeyError        Ed25519, secp256k1 …
-    │   │   └── SigningError               the key store refused to sign
-    │   └── KeyMismatchError               the key belongs to none of the certificates
-    └── SignInError                        CreateSession did not give credentials
-        ├── TransportError                 no answer: connection, TLS, proxy, time-out
-        ├── InvalidResponseError           an answer without usable credentials
-        └── ServiceError                   the service's own refusal
+    │   │   ├── PrivateKeyLoadError       no such file, or no private key in it
+    │   │   ├── PassphraseError           missing or wrong
+    │   │   ├── UnsupportedKeyError       Ed25519, secp256k1 …
+    │   │   └── SigningError              the key store refused to sign
+    │   └── KeyMismatchError              the key belongs to none of the certificates
+    └── SignInError                       CreateSession did not give credentials
+        ├── TransportError                no answer; retryable unless TLS distrusts
+        ├── InvalidResponseError          no usable credentials in the answer; retryable
+        └── ServiceError                  the service's own refusal
             ├── AccessDeniedError
             │   ├── InvalidSignatureError
             │   ├── UntrustedCertificateError
@@ -33,8 +33,11 @@
             │   └── AssumeRoleDeniedError
             ├── ResourceNotFoundError
             ├── InvalidRequestError
-            ├── ThrottlingError            retryable
-            └── ServiceUnavailableError    retryable
+            ├── ThrottlingError           retryable
+            └── ServiceUnavailableError   retryable
+
+All are botocore's ``CredentialRetrievalError``; a `ConfigurationError` and an
+`IdentityError` are a ``ValueError`` too.
 
 Every error says by ``retryable`` whether the same call may succeed when it is
 simply made again. No message ever holds a key, a passphrase or a token.
@@ -67,7 +70,8 @@ class RolesAnywhereError(CredentialRetrievalError):
     def __init__(self, message: str) -> None:
         Exception.__init__(self, message)  # botocore's own takes format keywords
         self.message = message
-        self.kwargs = {"provider": "rolesanywhere", "error_msg": message}
+        # as botocore's own formats them; the stubs know ``provider`` alone
+        self.kwargs = {"provider": "rolesanywhere", "error_msg": message}  # type: ignore[typeddict-unknown-key]
 
     def __str__(self) -> str:
         return self.message
@@ -142,7 +146,7 @@ class PrivateKeyLoadError(PrivateKeyError):
 
 
 class PassphraseError(PrivateKeyError):
-    """A passphrase is missing, wrong, or given for a key that is not encrypted."""
+    """A passphrase is missing, or wrong."""
 
 
 class UnsupportedKeyError(PrivateKeyError):

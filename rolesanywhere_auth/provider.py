@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import botocore.session
@@ -23,16 +25,21 @@ class RolesAnywhereProvider(CredentialProvider):
     Args:
         config: Who signs in, and for which role.
         session: The botocore session whose settings count for signing in.
+        now: Seconds since the epoch, as `time.time`.
     """
 
     METHOD = METHOD
     CANONICAL_NAME = "CustomRolesAnywhere"
 
     def __init__(
-        self, config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
+        self,
+        config: RolesAnywhereConfig,
+        *,
+        session: botocore.session.Session | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(session)
-        self._credentials = RolesAnywhereCredentials(config, session=session)
+        self._credentials = RolesAnywhereCredentials(config, session=session, now=now)
 
     def load(self) -> RolesAnywhereCredentials:
         """The credentials; nothing is read or sent yet."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rolesanywhere_auth.errors import ConfigurationError
+
 Passphrase = str | bytes | Callable[[], str | bytes]
 """A passphrase itself, or a callable that fetches it when it is needed."""
 
@@ -14,11 +16,23 @@ def reveal(passphrase: Passphrase | None) -> bytes | None:
     """The passphrase as bytes; text is encoded as UTF-8. None, and nothing at all, is None.
 
     A callable is called each time, so that it can read a secret store, and so
-    that the secret need not stay in memory.
+    that the secret need not stay in memory. Bytes that ``os.environ`` could not
+    decode (PEP 383) come out as they were.
+
+    Raises:
+        ConfigurationError: it is neither text nor bytes, or no text that can be encoded.
     """
     value = passphrase() if callable(passphrase) else passphrase
     if isinstance(value, str):
-        value = value.encode()
+        return _encode(value) or None
     if value is not None and not isinstance(value, bytes | bytearray):
-        raise TypeError(f"a passphrase must be str or bytes, not {type(value).__name__}")
+        raise ConfigurationError(f"a passphrase must be str or bytes, not {type(value).__name__}")
     return bytes(value) if value else None
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        pass  # the error holds the passphrase: it must not become the context of ours
+    raise ConfigurationError("the passphrase holds half a surrogate pair; give it as bytes")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import botocore.session
@@ -20,6 +22,7 @@ def botocore_session(
     *,
     region_name: str | None = None,
     profile_name: str | None = None,
+    now: Callable[[], float] = time.time,
 ) -> botocore.session.Session:
     """A botocore session whose clients take their credentials from *config*.
 
@@ -31,9 +34,10 @@ def botocore_session(
         region_name: Of the clients. By default what the environment or the profile
             says, else the Region of the trust anchor.
         profile_name: Whose settings to use; by default ``AWS_PROFILE``.
+        now: Seconds since the epoch; a test gives its own clock to see a renewal.
     """
     session = botocore.session.Session(profile=profile_name)
-    provider = RolesAnywhereProvider(config, session=session)
+    provider = RolesAnywhereProvider(config, session=session, now=now)
     session.register_component("credential_provider", provider)
     extra = f"rolesanywhere-auth/{__version__}"
     session.user_agent_extra = f"{session.user_agent_extra} {extra}".strip()
@@ -47,6 +51,7 @@ def boto3_session(
     *,
     region_name: str | None = None,
     profile_name: str | None = None,
+    now: Callable[[], float] = time.time,
 ) -> boto3.Session:
     """A boto3 session that signs in when first needed, and again before expiry.
 
@@ -56,6 +61,6 @@ def boto3_session(
 
     return boto3.Session(
         botocore_session=botocore_session(
-            config, region_name=region_name, profile_name=profile_name
+            config, region_name=region_name, profile_name=profile_name, now=now
         )
     )

@@ -153,10 +153,15 @@ def test_page_runs(page: Path, workplace: Path) -> None:
     """Every example of the page does what the page says."""
     before = dict(os.environ)
     left_out = 0
+    text = page.read_text(encoding="utf-8")
     try:
         with contextlib.ExitStack() as cleanup:
-            namespace: dict[str, Any] = {"__name__": "__main__", "cleanup": cleanup}
-            for block in blocks(page.read_text(encoding="utf-8")):
+            namespace: dict[str, Any] = {
+                "__name__": "__main__",
+                "cleanup": cleanup,
+                "page_text": text,
+            }
+            for block in blocks(text):
                 if block.kind == "not run":
                     left_out += 1
                 elif block.kind == "file":

@@ -3,11 +3,12 @@
 RFC 9881 6 knows three forms of an ML-DSA private key: the seed, the expanded key,
 and both. ``cryptography`` reads only the first; AWS's own helper reads only the
 third. The seed is all that is needed, so it is taken out here, also from within an
-encrypted PKCS#8 (PBES2, RFC 8018: PBKDF2 or scrypt with AES-CBC or 3DES).
+encrypted PKCS#8 (PBES2, RFC 8018: PBKDF2 or scrypt with AES-CBC).
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from rolesanywhere_auth.errors import UnsupportedKeyError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import mldsa
-    from cryptography.hazmat.primitives.ciphers import CipherAlgorithm
-    from cryptography.hazmat.primitives.ciphers.modes import CBC
 
     MLDSAPrivateKey = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
 
@@ -32,12 +31,13 @@ _SEED_TAG = context(0, constructed=False)
 _PBES2 = "1.2.840.113549.1.5.13"
 _PBKDF2 = "1.2.840.113549.1.5.12"
 _SCRYPT = "1.3.6.1.4.1.11591.4.11"
+_HMAC_SHA1 = "1.2.840.113549.2.7"
 _HMAC = {
-    "1.2.840.113549.2.7": "SHA1",
-    "1.2.840.113549.2.8": "SHA224",
-    "1.2.840.113549.2.9": "SHA256",
-    "1.2.840.113549.2.10": "SHA384",
-    "1.2.840.113549.2.11": "SHA512",
+    _HMAC_SHA1: "sha1",
+    "1.2.840.113549.2.8": "sha224",
+    "1.2.840.113549.2.9": "sha256",
+    "1.2.840.113549.2.10": "sha384",
+    "1.2.840.113549.2.11": "sha512",
 }
 _AES_CBC = {
     "2.16.840.1.101.3.4.1.2": 16,
@@ -117,13 +117,12 @@ def _from_seed(level: str, seed: bytes, *, source: str) -> MLDSAPrivateKey:
     try:
         from cryptography.hazmat.primitives.asymmetric import mldsa
 
-        loader = {
-            "44": mldsa.MLDSA44PrivateKey,
-            "65": mldsa.MLDSA65PrivateKey,
-            "87": mldsa.MLDSA87PrivateKey,
-        }[level]
-        return loader.from_seed_bytes(seed)
-    except (ImportError, AttributeError, UnsupportedAlgorithm) as error:
+        if level == "44":
+            return mldsa.MLDSA44PrivateKey.from_seed_bytes(seed)
+        if level == "65":
+            return mldsa.MLDSA65PrivateKey.from_seed_bytes(seed)
+        return mldsa.MLDSA87PrivateKey.from_seed_bytes(seed)
+    except (ImportError, UnsupportedAlgorithm) as error:
         raise too_old_for_mldsa(level, source=source) from error
 
 
@@ -137,12 +136,15 @@ def too_old_for_mldsa(level: str, *, source: str) -> UnsupportedKeyError:
 
 
 def decrypt(der: bytes, passphrase: bytes) -> bytes:
-    """Decrypt an encrypted PKCS#8 (PBES2).
+    """Decrypt an encrypted PKCS#8 (PBES2 with AES-CBC).
 
     Raises:
         DERError: It is not PBES2 with a cipher and key derivation known here.
-        ValueError: The passphrase is wrong; not every wrong one is noticed.
+        ValueError: The passphrase is wrong; by chance a wrong one gives rubbish instead.
     """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
     outer = Reader(der)
     reader = outer.enter()
     outer.finish()
@@ -153,10 +155,32 @@ def decrypt(der: bytes, passphrase: bytes) -> bytes:
     derivation, encryption = parameters.enter(), parameters.enter()
     ciphertext = reader.read(OCTET_STRING)
     reader.finish()
-    length, make = _cipher(encryption)
-    algorithm, mode = make(_derive(derivation, passphrase, length))
-    return _cbc(algorithm, mode, ciphertext)
+    length = _AES_CBC.get(encryption.oid())
+    if length is None:
+        raise DERError("this PBES2 cipher is not AES-CBC")
+    iv = encryption.read(OCTET_STRING)
+    cipher = Cipher(algorithms.AES(_derive(derivation, passphrase, length)), modes.CBC(iv))
+    decryptor = cipher.decryptor()
+    unpadder = PKCS7(128).unpadder()
+    padded = decryptor.update(ciphertext) + decryptor.finalize()
+    return unpadder.update(padded) + unpadder.finalize()
 
 
-def _cipher(reader: Reader) -> tuple[int, object]:
-    raise NotImplementedError
+def _derive(reader: Reader, passphrase: bytes, length: int) -> bytes:
+    function = reader.oid()
+    parameters = reader.enter()
+    salt = parameters.read(OCTET_STRING)
+    if function == _PBKDF2:
+        iterations = parameters.integer()
+        parameters.skip(INTEGER)  # the key length, which the cipher gives already
+        prf = parameters.enter().oid() if parameters else _HMAC_SHA1
+        digest = _HMAC.get(prf)
+        if digest is None:
+            raise DERError("this PBKDF2 uses an unknown pseudo-random function")
+        return hashlib.pbkdf2_hmac(digest, passphrase, salt, iterations, length)
+    if function == _SCRYPT:
+        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+        n, r, p = parameters.integer(), parameters.integer(), parameters.integer()
+        return Scrypt(salt=salt, length=length, n=n, r=r, p=p).derive(passphrase)
+    raise DERError("this PBES2 key derivation is neither PBKDF2 nor scrypt")

@@ -1,1 +1,29 @@
-"""."""
+"""Test programs that sign in: an emulator of the service, and a certificate authority.
+
+Names resolve on first use: importing the package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.testing.authority import CertificateAuthority
+    from rolesanywhere_auth.testing.emulator import Emulator
+
+_ROOMS = {"CertificateAuthority": "authority", "Emulator": "emulator"}
+
+__all__ = ["CertificateAuthority", "Emulator"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,3 +1,160 @@
 """Uses every public signature the way a caller would. Checked by mypy, never run."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import rolesanywhere_auth
+from rolesanywhere_auth import (
+    AccessDeniedError,
+    ARNError,
+    CertificateExpiredError,
+    ConfigurationError,
+    Identity,
+    IdentityError,
+    MissingExtraError,
+    RolesAnywhereConfig,
+    RolesAnywhereCredentials,
+    RolesAnywhereError,
+    RolesAnywhereProvider,
+    ServiceError,
+    SessionCredentials,
+    Signer,
+    SignInError,
+    ThrottlingError,
+    TransportError,
+    boto3_session,
+    botocore_session,
+    create_session,
+)
+from rolesanywhere_auth.keys import PublicKey
+
+version: str = rolesanywhere_auth.__version__
+
+# A configuration: the least, and everything.
+
+least = RolesAnywhereConfig(
+    trust_anchor_arn="arn:…",
+    profile_arn="arn:…",
+    role_arn="arn:…",
+    certificate="app.pem",
+)
+
+
+class MySigner:
+    """A key of the caller's own, with nothing to inherit from."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._key.public_key()
+
+    def sign(self, data: bytes) -> bytes:
+        return data
+
+
+def most(key: ec.EllipticCurvePrivateKey) -> RolesAnywhereConfig:
+    return RolesAnywhereConfig(
+        trust_anchor_arn="arn:…",
+        profile_arn="arn:…",
+        role_arn="arn:…",
+        certificate=Path("app.pem"),
+        private_key=MySigner(key),
+        certificate_chain=b"-----BEGIN",
+        passphrase=lambda: "secret",
+        session_duration=timedelta(hours=1),
+        role_session_name="host-42",
+        instance_properties={"host": "42"},
+        region="eu-west-1",
+        endpoint_url="https://localhost",
+        use_fips_endpoint=False,
+        use_dualstack_endpoint=True,
+        verify=Path("ca.pem"),
+        proxies={"https": "http://proxy:3128"},
+        connect_timeout=2.5,
+        read_timeout=timedelta(seconds=5),
+        max_attempts=5,
+    )
+
+
+RolesAnywhereConfig("arn:…", "arn:…", "arn:…", "app.pem")  # type: ignore[call-arg]
+least.region = "eu-west-1"  # type: ignore[misc]
+hashable: dict[RolesAnywhereConfig, str] = {least: "one"}
+account_id: str = least.account_id
+
+# Sessions.
+
+session: boto3.Session = boto3_session(least, region_name="eu-west-1", profile_name="dev")
+identity_of_caller = session.client("sts").get_caller_identity()
+arn: str = identity_of_caller["Arn"]
+below: botocore.session.Session = botocore_session(least, region_name=None, profile_name=None)
+
+# Credentials, for code that makes its own sessions.
+
+credentials = RolesAnywhereCredentials(least, session=below)
+frozen: ReadOnlyCredentials = credentials.get_frozen_credentials()
+expires_at: datetime | None = credentials.expires_at
+as_botocore_knows_them: Credentials = credentials
+provider = RolesAnywhereProvider(least, session=below)
+below.register_component("credential_provider", provider)
+loaded: RolesAnywhereCredentials = provider.load()
+
+# One sign-in.
+
+found: SessionCredentials = create_session(least, session=below)
+texts: tuple[str, str, str, str] = (
+    found.access_key,
+    found.secret_key,
+    found.token,
+    found.role_arn,
+)
+expiration: datetime = found.expiration
+for_tools: dict[str, Any] = found.credential_process()
+
+# Identities and keys.
+
+
+def uses_identity(identity: Identity) -> tuple[bytes, int, Signer]:
+    return identity.leaf.der, identity.serial_number, identity.signer
+
+
+def uses_signer(signer: Signer) -> tuple[PublicKey, bytes]:
+    return signer.public_key(), signer.sign(b"data")
+
+
+# Errors: the base catches all, the leaves carry data.
+
+
+def handles(error: RolesAnywhereError) -> object:
+    if isinstance(error, ARNError):
+        return error.arn
+    if isinstance(error, MissingExtraError):
+        return error.extra
+    if isinstance(error, CertificateExpiredError | IdentityError):
+        return error.source
+    if isinstance(error, TransportError):
+        return error.endpoint
+    if isinstance(error, ThrottlingError):
+        seconds: float | None = error.retry_after
+        return seconds
+    if isinstance(error, AccessDeniedError | ServiceError):
+        causes: tuple[str, ...] = error.causes
+        status: int = error.status
+        return causes, status, error.code, error.service_message, error.request_id
+    retryable: bool = error.retryable
+    return retryable
+
+
+bases: tuple[type[ValueError], type[ValueError], type[SignInError]] = (
+    ConfigurationError,
+    IdentityError,
+    TransportError,
+)

@@ -15,7 +15,7 @@ class Role:
     """What CreateSession needs to know of an IAM role; seconds for its longest session."""
 
     arn: str
-    trust_policy: Mapping[str, Any]
+    trust_policy: str | Mapping[str, Any]
     max_session_duration: int = 3600
 
 

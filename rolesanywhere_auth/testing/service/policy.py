@@ -91,9 +91,12 @@ def allows(
         for statement, objection in judged:
             if statement.effect == effect and objection is None:
                 verb = "denies" if effect == "Deny" else "allows"
-                return Decision(effect == "Allow", f"{statement.label} {verb} {action}")
+                reason = f"{statement.label} {verb} {action}"
+                return Decision(allowed=effect == "Allow", reason=reason)
     why = "; ".join(f"{s.label}: {o}" for s, o in judged if s.effect == "Allow")
-    return Decision(False, f"no statement allows {action}" + (f": {why}" if why else ""))
+    return Decision(
+        allowed=False, reason=f"no statement allows {action}" + (f": {why}" if why else "")
+    )
 
 
 def _objection(
@@ -260,7 +263,7 @@ def _wanted(operator: str, raw: object, where: str) -> tuple[str, ...]:
 
 
 def _strings(raw: object, where: str) -> tuple[str, ...]:
-    """One value or a list of values as strings; JSON's true, false and numbers as IAM writes them."""
+    """One value or a list of them, as strings; true and false in lower case as in JSON."""
     values = raw if isinstance(raw, list) else [raw]
     if not values or not all(isinstance(value, (str, bool, int, float)) for value in values):
         raise PolicyError(f"{where} must be a string or a list of strings")

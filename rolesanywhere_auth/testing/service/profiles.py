@@ -8,16 +8,12 @@ from typing import Any
 from rolesanywhere_auth.testing.service import attributes, resources, texts
 from rolesanywhere_auth.testing.service.resources import Call, Handler
 from rolesanywhere_auth.testing.service.state import Profile
-from rolesanywhere_auth.testing.service.wire import access_denied, invalid
+from rolesanywhere_auth.testing.service.wire import invalid
 
 
 def describe(call: Call, profile: Profile) -> dict[str, Any]:
     """The ProfileDetailResponse."""
-    mappings = [
-        {"certificateField": field, "mappingRules": [{"specifier": rule} for rule in rules]}
-        for field, rules in profile.attribute_mappings.items()
-    ]
-    return {"profile": resources.detail(call, profile) | {"attributeMappings": mappings}}
+    return {"profile": resources.detail(call, profile)}
 
 
 def create(call: Call) -> dict[str, Any]:
@@ -34,9 +30,7 @@ def create(call: Call) -> dict[str, Any]:
         created_at=call.now,
         updated_at=call.now,
         created_by=call.caller,
-        attribute_mappings={
-            field: tuple(rules) for field, rules in attributes.default_mappings().items()
-        },
+        attribute_mappings=tuple(attributes.default_mappings()),
         duration_seconds=members.get("durationSeconds", 3600),
         accept_role_session_name=members.get("acceptRoleSessionName", False),
         require_instance_properties=members.get("requireInstanceProperties", False),
@@ -69,7 +63,7 @@ def put_mapping(call: Call) -> dict[str, Any]:
     profile = call.shelf.find(Profile, call.members["profileId"])
     field = call.members["certificateField"]
     added = [_shown(rule["specifier"]) for rule in call.members["mappingRules"]]
-    rules = dict.fromkeys((*profile.attribute_mappings.get(field, ()), *added))
+    rules = dict.fromkeys((*_rules(profile, field), *added))
     return _store_mappings(call, profile, field, tuple(rules))
 
 
@@ -81,7 +75,7 @@ def delete_mapping(call: Call) -> dict[str, Any]:
     """
     profile = call.shelf.find(Profile, call.members["profileId"])
     field = call.members["certificateField"]
-    rules = profile.attribute_mappings.get(field, ())
+    rules = _rules(profile, field)
     gone = [_shown(specifier) for specifier in call.members.get("specifiers", rules)]
     unknown = [specifier for specifier in gone if specifier not in rules]
     if unknown:
@@ -90,12 +84,20 @@ def delete_mapping(call: Call) -> dict[str, Any]:
     return _store_mappings(call, profile, field, tuple(r for r in rules if r not in gone))
 
 
+def _rules(profile: Profile, field: str) -> tuple[str, ...]:
+    mappings = [m for m in profile.attribute_mappings if m["certificateField"] == field]
+    return tuple(rule["specifier"] for mapping in mappings for rule in mapping["mappingRules"])
+
+
 def _store_mappings(
     call: Call, profile: Profile, field: str, rules: tuple[str, ...]
 ) -> dict[str, Any]:
-    mappings = {**profile.attribute_mappings, field: rules}
-    mappings = {name: kept for name, kept in mappings.items() if kept}
-    return resources.updated(call, replace(profile, attribute_mappings=mappings), describe)
+    mappings = [m for m in profile.attribute_mappings if m["certificateField"] != field]
+    if rules:
+        mapped = [{"specifier": rule} for rule in rules]
+        mappings.append({"certificateField": field, "mappingRules": mapped})
+    return resources.updated(
+        call, replace(profile, attribute_mappings=tuple(mappings)), describe)
 
 
 def _shown(specifier: str) -> str:
@@ -106,7 +108,7 @@ def _shown(specifier: str) -> str:
 def _check_accounts(call: Call, role_arns: list[str]) -> None:
     for arn in role_arns:
         if arn.split(":")[4] != call.shelf.account_id:
-            raise access_denied(texts.CROSS_ACCOUNT_ROLE)
+            raise texts.CROSS_ACCOUNT_ROLE.refusal()
 
 
 HANDLERS: dict[str, Handler] = {

@@ -25,18 +25,17 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from rolesanywhere_auth.testing.service.wire import Refusal, Request, access_denied
+from rolesanywhere_auth.testing.service.algorithms import UnusableKeyError, key_kind
+from rolesanywhere_auth.testing.service.wire import Request, access_denied
 
 MAX_INTERMEDIATES = 5
-ML_DSA_OIDS = frozenset(f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19))
 
-_ALGORITHM = re.compile(r"AWS4-X509-(?:(?P<key>RSA|ECDSA)-SHA(?P<bits>256|384|512)|(?P<ml>MLDSA))")
+_ALGORITHM = re.compile(r"AWS4-X509-(?:(?P<key>RSA|ECDSA)-SHA(?P<bits>256|384|512)|MLDSA)")
 _HASHES: dict[str, hashes.HashAlgorithm] = {
     "256": hashes.SHA256(),
     "384": hashes.SHA384(),
     "512": hashes.SHA512(),
 }
-_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
 @dataclass(frozen=True)
@@ -260,41 +259,22 @@ def _canonical_query(query: str) -> str:
 
 
 def _verify(authorization: _Authorization, leaf: x509.Certificate, signed: bytes) -> bool:
-    """Verify the signature over *signed*; returns whether the algorithm's name fits it badly."""
-    declared = _ALGORITHM.fullmatch(authorization.algorithm)
-    assert declared is not None  # checked when the header was read
+    """Verify the signature over *signed*; returns whether the algorithm's name misfits."""
+    name = _ALGORITHM.fullmatch(authorization.algorithm)
+    declared = (name["key"], name["bits"]) if name else (None, None)
     try:
-        kind = _key_kind(leaf)
+        kind = key_kind(leaf)
+        key: Any = leaf.public_key()
+    except (UnusableKeyError, UnsupportedAlgorithm) as error:
+        raise access_denied(f"Unsupported certificate: {error}") from error
+    try:
         if kind == "MLDSA":
-            public_key: Any = leaf.public_key()
-            public_key.verify(authorization.signature, signed)
-        else:
-            _verify_hashed(leaf.public_key(), authorization.signature, signed, declared["bits"])
+            key.verify(authorization.signature, signed)
+            return declared != (None, None)
+        _verify_hashed(key, authorization.signature, signed, declared[1])
     except InvalidSignature:
         raise access_denied("Invalid signature") from None
-    if kind == "MLDSA":
-        return declared["ml"] is None
-    return (declared["key"], declared["bits"]) != (kind, "256")
-
-
-def _key_kind(leaf: x509.Certificate) -> str:
-    if leaf.public_key_algorithm_oid.dotted_string in ML_DSA_OIDS:
-        return "MLDSA"
-    try:
-        key = leaf.public_key()
-    except (UnsupportedAlgorithm, ValueError) as error:
-        raise _unusable_key() from error
-    if isinstance(key, rsa.RSAPublicKey):
-        return "RSA"
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
-        return "ECDSA"
-    raise _unusable_key()
-
-
-def _unusable_key() -> Refusal:
-    return access_denied(
-        "The certificate's key must be RSA, EC (P-256, P-384, P-521) or ML-DSA-44, -65 or -87"
-    )
+    return declared != (kind, "256")
 
 
 def _verify_hashed(key: Any, signature: bytes, signed: bytes, bits: str | None) -> None:

@@ -56,7 +56,7 @@ class Profile:
     created_at: datetime
     updated_at: datetime
     created_by: str
-    attribute_mappings: dict[str, tuple[str, ...]]
+    attribute_mappings: tuple[dict[str, Any], ...]
     duration_seconds: int = 3600
     accept_role_session_name: bool = False
     require_instance_properties: bool = False
@@ -181,9 +181,8 @@ class State:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self.lock:
-            self.sessions.clear()
-            self._shelves.clear()
+        self.sessions.clear()
+        self._shelves.clear()
 
 
 def arn_of(item: Resource) -> str:

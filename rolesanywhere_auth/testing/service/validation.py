@@ -8,7 +8,7 @@ failed to satisfy constraint: Member must have value less than or equal to 3600`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
@@ -43,17 +43,17 @@ def _failures(shape: Shape, value: Any, where: str) -> Iterator[str]:
     if isinstance(shape, StructureShape):
         yield from _structure(shape, value, where)
     elif isinstance(shape, ListShape):
-        yield from _bounds(shape.metadata, len(value), list(value), where, "length")
+        yield from length_failures(shape.metadata, value, where)
         for number, item in enumerate(value, start=1):
             yield from _failures(shape.member, item, f"{where}.{number}.member")
     elif isinstance(shape, MapShape):
-        yield from _bounds(shape.metadata, len(value), value, where, "length")
+        yield from length_failures(shape.metadata, value, where)
         for key, item in value.items():
             yield from _failures(shape.value, item, f"{where}.{key}.member")
     elif shape.type_name in ("string", "blob"):
         yield from string_failures(shape.metadata, value, where)
     elif shape.type_name in ("integer", "long"):
-        yield from _bounds(shape.metadata, value, value, where, "value")
+        yield from number_failures(shape.metadata, value, where)
 
 
 def _structure(shape: StructureShape, value: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -76,6 +76,11 @@ def string_failures(rules: Mapping[str, Any], value: str | bytes, where: str) ->
     if "pattern" in rules and not re.fullmatch(rules["pattern"], str(value)):
         rule = f"Member must satisfy regular expression pattern: {rules['pattern']}"
         yield constraint_failure(shown, where, rule)
+
+
+def length_failures(rules: Mapping[str, Any], value: Sized, where: str) -> Iterator[str]:
+    """Failures of the number of entries in a list or map by ``min`` and ``max``."""
+    yield from _bounds(rules, len(value), value, where, "length")
 
 
 def number_failures(rules: Mapping[str, Any], value: int, where: str) -> Iterator[str]:

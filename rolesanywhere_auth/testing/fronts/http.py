@@ -1,0 +1,213 @@
+"""The emulator's own HTTP and HTTPS server on loopback, from the standard library alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+
+from rolesanywhere_auth.testing.service.core import Service
+from rolesanywhere_auth.testing.service.faults import Dropped, RawAnswer
+from rolesanywhere_auth.testing.service.wire import Refusal, Request
+
+_logger = logging.getLogger("rolesanywhere_auth.testing")
+_BODY_LIMIT = 4 * 1024 * 1024
+_IDLE_SECONDS = 60
+
+
+class HTTPFront:
+    """One listening socket in a thread of its own; `stop` closes it and every connection.
+
+    Args:
+        service: who answers.
+        tls: a server context makes it HTTPS.
+    """
+
+    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
+        self._server = _Server(service, tls)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05},
+            name="rolesanywhere-emulator", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that the system gave."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and close what is still connected."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.close_connections()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A benchmark may open many connections at once; the default of 5 would refuse some.
+    request_queue_size = 128
+
+    def __init__(self, service: Service, tls: ssl.SSLContext | None) -> None:
+        self.service = service
+        self._tls = tls
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Speak TLS in the connection's own thread, where a slow client harms nobody else."""
+        connection = cast("socket.socket", request)
+        connection.settimeout(_IDLE_SECONDS)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        with self._open_lock:
+            self._open.add(connection)
+        try:
+            super().finish_request(connection, client_address)
+        finally:
+            with self._open_lock:
+                self._open.discard(connection)
+            connection.close()
+
+    def close_connections(self) -> None:
+        """Hang up on every client, so that its thread ends."""
+        with self._open_lock:
+            connections = list(self._open)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up or spoke no TLS is no reason to print a traceback."""
+        _logger.debug("The connection from %s ended", client_address, exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Buffer the answer, or its head and body travel as two packets 40 ms apart.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def handle_method(self) -> None:
+        """Answer one request, whatever its method."""
+        service = self._service()
+        try:
+            request = self._request()
+            answer = service.handle(request)
+        except Refusal as refusal:
+            # What is left of the body would be read as the next request.
+            self.close_connection = True
+            answer = service.refuse(refusal)
+        except Dropped:
+            self.close_connection = True
+            return
+        self._write(answer)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_method
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server itself refuses (long lines, bad syntax), as JSON."""
+        self.close_connection = True
+        text = message or explain or "The request cannot be read."
+        self._write(self._service().refuse(Refusal(int(code), _code_of(int(code)), text)))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
+        """Requests are logged at DEBUG, without their headers."""
+        _logger.debug(format, *args)
+
+    def _service(self) -> Service:
+        return cast("_Server", self.server).service
+
+    def _request(self) -> Request:
+        path, _, query = self.path.partition("?")
+        return Request(
+            method=self.command,
+            path=path,
+            query=query,
+            headers=tuple(self.headers.items()),
+            body=self._body(),
+        )
+
+    def _body(self) -> bytes:
+        coding = self.headers.get("Transfer-Encoding", "").lower()
+        if coding == "chunked":
+            return read_chunked(self.rfile.readline, self.rfile.read)
+        if coding:
+            raise _unreadable(f"Transfer-Encoding {coding} is not known; send chunked or a length.")
+        length = self.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise _unreadable(f"Content-Length must be a number, not {length!r}.")
+        _check_size(int(length))
+        return self.rfile.read(int(length))
+
+    def _write(self, answer: RawAnswer) -> None:
+        self.log_request(answer.status)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if not any(name.lower() == "content-length" for name, _ in answer.headers):
+            self.send_header("Content-Length", str(len(answer.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+        self.wfile.flush()
+
+
+def read_chunked(readline: Callable[[int], bytes], read: Callable[[int], bytes]) -> bytes:
+    """A chunked body (RFC 9112 section 7.1); extensions and trailers are skipped.
+
+    Raises:
+        Refusal: the coding is broken, or the body larger than 4 MiB.
+    """
+    body = bytearray()
+    while True:
+        size = _chunk_size(readline(_LINE_LIMIT))
+        if size == 0:
+            break
+        _check_size(len(body) + size)
+        body += read(size)
+        if readline(_LINE_LIMIT) not in (b"\r\n", b"\n"):
+            raise _unreadable("A chunk of the body does not end where its size says.")
+    while readline(_LINE_LIMIT) not in (b"\r\n", b"\n", b""):
+        pass
+    return bytes(body)
+
+
+_LINE_LIMIT = 4096
+
+
+def _chunk_size(line: bytes) -> int:
+    try:
+        size = int(line.split(b";")[0].strip(), 16)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise _unreadable("A chunk of the body has no size.")
+    return size
+
+
+def _check_size(size: int) -> None:
+    if size > _BODY_LIMIT:
+        text = f"The body has {size} bytes; {_BODY_LIMIT} are allowed."
+        raise Refusal(413, "RequestEntityTooLargeException", text)
+
+
+def _unreadable(text: str) -> Refusal:
+    return Refusal(400, "SerializationException", text)
+
+
+def _code_of(status: int) -> str:
+    if status in (414, 431):
+        return "RequestHeaderSectionTooLargeException"
+    return "UnknownOperationException" if status == 501 else "SerializationException"

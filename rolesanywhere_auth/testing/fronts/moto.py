@@ -1,0 +1,220 @@
+"""A narrow add-on to moto: Roles Anywhere beside moto's own IAM, STS and S3.
+
+`register` puts the service into moto, for `mock_aws` (in-process botocore
+clients) and for moto's server alike. Roles come from moto's IAM and credentials
+from its STS, so that ``get_caller_identity`` and S3 under IAM enforcement know
+the session. moto has no way in for add-ons; what is used here are two inner
+things that have been the same since moto 5.0.28: the list
+``moto.backend_index.backend_url_patterns`` and the import of ``moto.<service>``.
+
+moto never forgets a session. Sessions made here do end: the list of assumed
+roles of moto's STS is exchanged for one that leaves them out once they expired
+by the emulator's clock. An expired session is then as good as unknown: moto's
+``get_caller_identity`` no longer names the role, and under enforcement a call is
+refused as ``InvalidClientTokenId`` or, by S3, ``InvalidAccessKeyId`` (AWS says
+``ExpiredToken``). What moto's IAM does not do, this does not add: session
+policies, session tags and source identity do not restrict what a session may do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from moto import backend_index
+from moto.core.base_backend import BackendDict, BaseBackend
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+
+from rolesanywhere_auth.testing.service.core import Service
+from rolesanywhere_auth.testing.service.directory import Grant, Role, SessionKeys
+from rolesanywhere_auth.testing.service.faults import Dropped
+from rolesanywhere_auth.testing.service.state import partition_of
+from rolesanywhere_auth.testing.service.wire import Request
+
+_NAME = "rolesanywhere"
+_MODULE = f"moto.{_NAME}"
+_HOSTS = (
+    r"https?://rolesanywhere(-fips)?\.[a-z0-9-]+\."
+    r"(amazonaws\.com(\.cn)?|amazonaws\.eu|api\.aws|api\.amazonwebservices\.com\.cn)"
+)
+
+MotoAnswer = tuple[int, dict[str, str], bytes]
+
+
+class Registration:
+    """The add-on in moto; use it as a context manager or call `unregister`."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._pattern = (_NAME, re.compile(_HOSTS))
+        self._before = sys.modules.get(_MODULE)
+        backend_index.backend_url_patterns.insert(0, self._pattern)
+        module = types.ModuleType(_MODULE)
+        module.__dict__[f"{_NAME}_backends"] = BackendDict(_backend_class(service), _NAME)
+        sys.modules[_MODULE] = module
+
+    def unregister(self) -> None:
+        """Take the add-on out of moto again."""
+        backend_index.backend_url_patterns.remove(self._pattern)
+        if self._before is None:
+            del sys.modules[_MODULE]
+        else:
+            sys.modules[_MODULE] = self._before
+
+    def __enter__(self) -> Service:
+        return self.service
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.unregister()
+
+
+def register(service: Service) -> Registration:
+    """Let moto answer for Roles Anywhere by *service*.
+
+    Do it before `mock_aws` starts. moto is one per process, so one service at a
+    time; when moto is reset (as `mock_aws` does when it starts), so is the
+    service's state.
+    """
+    return Registration(service)
+
+
+class MotoDirectory:
+    """Roles from moto's IAM, keys from moto's STS.
+
+    Args:
+        clock: the emulator's clock, by which sessions end.
+    """
+
+    def __init__(self, *, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+
+    def role(self, arn: str) -> Role:
+        """The role in moto's IAM; KeyError when there is none."""
+        partition, account_id = _place(arn)
+        try:
+            role = iam_backends[account_id][partition].get_role_by_arn(arn)
+        except NotFoundException:
+            raise KeyError(arn) from None
+        return Role(arn, role.assume_role_policy_document, int(role.max_session_duration))
+
+    def mint(self, grant: Grant) -> SessionKeys:
+        """Keys of a session that moto's STS knows until it expires."""
+        partition, account_id = _place(grant.role_arn)
+        backend = sts_backends[account_id][partition]
+        if not isinstance(backend.assumed_roles, _Sessions):
+            backend.assumed_roles = _Sessions(backend.assumed_roles, clock=self._clock)
+        sessions = backend.assumed_roles
+        session = backend.assume_role(
+            region_name=grant.region,
+            role_session_name=grant.session_name,
+            role_arn=grant.role_arn,
+            policy=grant.session_policy or "",
+            duration=grant.duration_seconds,
+            external_id="",
+        )
+        sessions.expirations[session.access_key_id] = grant.expiration
+        return SessionKeys(
+            access_key_id=session.access_key_id,
+            secret_access_key=session.secret_access_key,
+            session_token=session.session_token,
+            assumed_role_id=session.user_id,
+        )
+
+    def clear(self) -> None:
+        """Nothing: moto resets its roles and sessions itself."""
+
+
+class _Sessions(list[Any]):
+    """moto's list of assumed roles, without those of ours that expired."""
+
+    def __init__(self, sessions: Iterable[Any], *, clock: Callable[[], datetime]) -> None:
+        super().__init__(sessions)
+        self.expirations: dict[str, datetime] = {}
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[Any]:
+        now = self._clock()
+        stale = {key for key, expiration in self.expirations.items() if expiration <= now}
+        if stale:
+            self[:] = [item for item in super().__iter__() if item.access_key_id not in stale]
+            for key in stale:
+                del self.expirations[key]
+        return super().__iter__()
+
+
+def create_administrator(account_id: str, *, region: str) -> tuple[str, str]:
+    """An IAM user who may do everything in moto's *account_id*: access key ID and secret."""
+    backend = iam_backends[account_id][partition_of(region)]
+    user = backend.create_user(region, "administrator")
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    backend.put_user_policy(user.name, "everything", json.dumps(document))
+    key = backend.create_access_key(user.name)
+    return key.access_key_id, key.secret_access_key
+
+
+def _place(arn: str) -> tuple[str, str]:
+    _, partition, _, _, account_id, _ = arn.split(":", 5)
+    return partition, account_id
+
+
+def _backend_class(service: Service) -> type[BaseBackend]:
+    def handler(request: Any, full_url: str, headers: Any) -> MotoAnswer:
+        return _answer(service, request, full_url, headers)
+
+    class RolesAnywhereBackend(BaseBackend):  # type: ignore[misc]  # moto has no types
+        @property
+        def urls(self) -> dict[str, Any]:
+            return {_HOSTS + "/.*": handler}
+
+        @property
+        def flask_paths(self) -> dict[str, Any]:
+            return {"/<path:path>": handler}
+
+        def reset(self) -> None:
+            # Without the state's lock: moto holds one of its own here, and a request
+            # takes the two in the other order.
+            service.state.clear()
+
+    return RolesAnywhereBackend
+
+
+def _answer(service: Service, request: Any, full_url: str, headers: Any) -> MotoAnswer:
+    try:
+        answer = service.handle(_request(request, full_url, headers))
+    except Dropped:
+        raise ConnectionResetError("The emulator was told to drop the connection.") from None
+    return answer.status, dict(answer.headers), answer.body
+
+
+def _request(request: Any, full_url: str, headers: Any) -> Request:
+    # The server keeps the undecoded path in the WSGI environment alone; in process,
+    # the URL is as the client wrote it.
+    raw = getattr(request, "environ", {}).get("RAW_URI") or full_url
+    url = urlsplit(raw)
+    pairs = [(str(name), _text(value)) for name, value in headers.items()]
+    if not any(name.lower() == "host" for name, _ in pairs):
+        # botocore's connection adds it, after moto has taken the request away.
+        pairs.append(("Host", urlsplit(full_url).netloc))
+    return Request(request.method, url.path, url.query, tuple(pairs), _body(request))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _body(request: Any) -> bytes:
+    body = request.get_data() if hasattr(request, "get_data") else request.body
+    if body is None:
+        return b""
+    if isinstance(body, str):
+        return body.encode()
+    return bytes(body)

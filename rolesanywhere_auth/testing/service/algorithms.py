@@ -1,0 +1,58 @@
+"""Which keys and signatures of certificates the service takes.
+
+Source: user guide, pages "authentication" and "trust-model" (RSA, EC, ML-DSA;
+SHA-256 or stronger). That EC means P-256, P-384 and P-521 is ours: AWS does not
+list curves.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+KeyKind = Literal["RSA", "ECDSA", "MLDSA"]
+
+# ML-DSA-44, -65 and -87 (NIST), for keys and for signatures. By OID, so that this
+# works on a cryptography that has no classes for them.
+_ML_DSA_OIDS = frozenset(f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19))
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+class UnusableKeyError(Exception):
+    """A certificate's key is of a kind that the service does not take."""
+
+    def __init__(self) -> None:
+        super().__init__("the key is not RSA, EC (P-256, P-384, P-521) or ML-DSA-44, -65 or -87")
+
+
+def key_kind(certificate: x509.Certificate) -> KeyKind:
+    """The kind of the certificate's key, as it is called in the names of signature algorithms.
+
+    Raises:
+        UnusableKeyError: It is of another kind, or not readable.
+    """
+    if certificate.public_key_algorithm_oid.dotted_string in _ML_DSA_OIDS:
+        return "MLDSA"
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise UnusableKeyError from error
+    if isinstance(key, rsa.RSAPublicKey):
+        return "RSA"
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES):
+        return "ECDSA"
+    raise UnusableKeyError
+
+
+def has_strong_signature(certificate: x509.Certificate) -> bool:
+    """Whether the certificate is signed with SHA-256 or stronger, or with ML-DSA."""
+    if certificate.signature_algorithm_oid.dotted_string in _ML_DSA_OIDS:
+        return True
+    try:
+        digest = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return False
+    return digest is not None and digest.digest_size >= 32
