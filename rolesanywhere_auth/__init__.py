@@ -6,12 +6,12 @@ cryptography.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from rolesanywhere_auth._version import __version__
 
+TYPE_CHECKING = False  # typing's own would cost an import
 if TYPE_CHECKING:
+    from typing import Any
+
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.credentials import RolesAnywhereCredentials, create_session
     from rolesanywhere_auth.errors import (
@@ -115,6 +115,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)

@@ -181,9 +181,9 @@ def open_contents(material: Material, *, passphrase: bytes | None) -> Contents:
     if kind == "PKCS12":
         from rolesanywhere_auth._pkcs12 import open_pkcs12
 
-        certificates, key = open_pkcs12(data, passphrase, source=material.source)
-        keys = () if key is None else (KeyBlock("PRIVATE KEY", key),)
-        return Contents(material, certificates, keys)
+        certificates, keys = open_pkcs12(data, passphrase, source=material.source)
+        blocks = tuple(KeyBlock(label, der) for label, der in keys)
+        return Contents(material, tuple(certificates), blocks)
     if kind == "CERTIFICATE":
         return Contents(material, (data,))
     if kind == "PKCS7":

@@ -30,6 +30,15 @@ def context(number: int, *, constructed: bool = True) -> int:
     return (0xA0 if constructed else 0x80) | number
 
 
+def encode(tag: int, content: bytes) -> bytes:
+    """One element."""
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    size = (length.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
+
+
 class Reader:
     """Walks over the elements of one piece of DER.
 

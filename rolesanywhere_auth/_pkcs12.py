@@ -1,4 +1,10 @@
-"""Open PKCS#12 files. Apart, because it needs ``cryptography.x509``."""
+"""Open PKCS#12 files (RFC 7292). Apart, because it needs ``cryptography.x509``.
+
+``cryptography`` checks every RSA key it finds in a PKCS#12, which takes 40 to
+500 ms and cannot be switched off there. So the key is cut out first, still
+encrypted, and loaded the way keys in other files are; ``cryptography`` opens the
+rest. Where the file is not built as usual, ``cryptography`` gets it whole.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +18,86 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from rolesanywhere_auth._der import OCTET_STRING, SEQUENCE, DERError, Reader, context, encode
 from rolesanywhere_auth.errors import CertificateLoadError, PassphraseError
 
 logger = logging.getLogger("rolesanywhere_auth.certificates")
 
+_DATA = "1.2.840.113549.1.7.1"
+_DATA_OID = bytes.fromhex("06092a864886f70d010701")
+_VERSION_3 = bytes.fromhex("020103")
+_KEY_BAGS = {
+    "1.2.840.113549.1.12.10.1.1": "PRIVATE KEY",
+    "1.2.840.113549.1.12.10.1.2": "ENCRYPTED PRIVATE KEY",
+}
+
+LabelledKey = tuple[str, bytes]
+"""A PEM label, and the DER that would stand under it."""
+
 
 def open_pkcs12(
     data: bytes, passphrase: bytes | None, *, source: str
-) -> tuple[tuple[bytes, ...], bytes | None]:
-    """The certificates (DER) and the key (PKCS#8 DER, plain) of a PKCS#12 file.
+) -> tuple[list[bytes], list[LabelledKey]]:
+    """The certificates (DER) and the keys of a PKCS#12 file; keys may be encrypted still.
 
     Raises:
         PassphraseError: It does not open with this passphrase, nor without one.
         CertificateLoadError: It is encrypted or built in a way that cannot be read.
     """
-    bundle = _load(data, passphrase, source=source)
+    rest, keys = _cut_out_keys(data) if passphrase else (data, [])
+    bundle = _load(rest, passphrase, source=source)
     found = [bundle.cert, *bundle.additional_certs]
-    certificates = tuple(
-        entry.certificate.public_bytes(Encoding.DER) for entry in found if entry is not None
-    )
-    if bundle.key is None:
-        return certificates, None
-    return certificates, bundle.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    certificates = [each.certificate.public_bytes(Encoding.DER) for each in found if each]
+    if bundle.key is not None:
+        plain = bundle.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        keys = [("PRIVATE KEY", plain)]
+    return certificates, keys
+
+
+def _cut_out_keys(data: bytes) -> tuple[bytes, list[LabelledKey]]:
+    """The file without its keys and without its MAC, and the keys; or the file as it is."""
+    keys: list[LabelledKey] = []
+    try:
+        outer = Reader(data)
+        pfx = outer.enter()
+        outer.finish()
+        pfx.integer()
+        safes = Reader(_content(pfx.enter())).enter()
+        kept = b""
+        while safes:
+            kept += _without_keys(safes.raw(SEQUENCE), keys)
+    except DERError:  # BER, as some tools write it, or signed instead of authenticated
+        return data, []
+    if not keys:
+        return data, []
+    return encode(SEQUENCE, _VERSION_3 + _data(encode(SEQUENCE, kept))), keys
+
+
+def _without_keys(safe: bytes, keys: list[LabelledKey]) -> bytes:
+    info = Reader(safe).enter()
+    if info.oid() != _DATA:
+        return safe
+    bags = Reader(_content(Reader(safe).enter())).enter()
+    kept = b""
+    while bags:
+        bag = bags.raw(SEQUENCE)
+        fields = Reader(bag).enter()
+        label = _KEY_BAGS.get(fields.oid())
+        if label is None:
+            kept += bag
+        else:
+            keys.append((label, fields.enter(context(0)).raw(SEQUENCE)))
+    return _data(encode(SEQUENCE, kept))
+
+
+def _content(info: Reader) -> bytes:
+    if info.oid() != _DATA:
+        raise DERError("this PKCS#12 is protected by a public key")
+    return info.enter(context(0)).read(OCTET_STRING)
+
+
+def _data(content: bytes) -> bytes:
+    return encode(SEQUENCE, _DATA_OID + encode(context(0), encode(OCTET_STRING, content)))
 
 
 def _load(data: bytes, passphrase: bytes | None, *, source: str) -> pkcs12.PKCS12KeyAndCertificates:

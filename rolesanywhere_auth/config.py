@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
-from rolesanywhere_auth.errors import ConfigurationError
+from rolesanywhere_auth.errors import ConfigurationError, EndpointError
 from rolesanywhere_auth.secrets import MASK, Passphrase
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Source = str | os.PathLike[str] | bytes
 MIN_SESSION_DURATION = 900
 MAX_SESSION_DURATION = 43200
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class FrozenMapping(Mapping[str, str]):
@@ -128,18 +129,20 @@ class RolesAnywhereConfig:
         for name in ("certificate", "certificate_chain"):
             _check_source(name, getattr(self, name))
         _check_private_key(self.private_key)
+        _check_passphrase(self.passphrase)
         _check_session_name(self.role_session_name)
+        _check_region(self.region)
         _check_endpoint(self.endpoint_url)
+        for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
+            _check_switch(name, getattr(self, name))
         if self.verify == "":
             self._set("verify", None)
+        _check_verify(self.verify)
         if self.instance_properties is not None:
             self._set("instance_properties", _instance_properties(self.instance_properties))
         if self.proxies is not None:
-            self._set("proxies", FrozenMapping(self.proxies))
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):
-            raise ConfigurationError("max_attempts must be a whole number")
-        if self.max_attempts < 1:
-            raise ConfigurationError(f"max_attempts must be 1 or more, not {self.max_attempts}")
+            self._set("proxies", _proxies(self.proxies))
+        _check_max_attempts(self.max_attempts)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -157,17 +160,25 @@ class RolesAnywhereConfig:
                 shown.append(f"{item.name}={_shown(item.name, value)}")
         return f"RolesAnywhereConfig({', '.join(shown)})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RolesAnywhereConfig:
+    def __copy__(self) -> RolesAnywhereConfig:
         return self  # cannot change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RolesAnywhereConfig:
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         for name in ("certificate", "private_key", "certificate_chain", "passphrase"):
             if _is_content(name, getattr(self, name)):
                 raise TypeError(
                     f"cannot pickle a RolesAnywhereConfig whose {name} is the secret or the "
-                    "content itself; give a path (or, for a passphrase, a callable) instead, "
-                    "so that no secret travels in the pickle"
+                    "content itself; give a path (or, for a passphrase, a function of a module) "
+                    "instead, so that no secret travels in the pickle"
                 )
+        if any("@" in url for url in (self.proxies or {}).values()):
+            raise TypeError(
+                "cannot pickle a RolesAnywhereConfig whose proxies hold a user name or password; "
+                "set HTTPS_PROXY instead, so that no secret travels in the pickle"
+            )
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -177,7 +188,7 @@ class RolesAnywhereConfig:
 
 def _is_content(name: str, value: object) -> bool:
     if name == "passphrase":
-        return isinstance(value, str | bytes)
+        return value is not None and not callable(value)
     return isinstance(value, bytes) or (isinstance(value, str) and "-----BEGIN" in value)
 
 
@@ -187,12 +198,15 @@ def _shown(name: str, value: object) -> str:
     if _is_content(name, value):
         return f"<{len(value)} {type(value).__name__}>"  # type: ignore[arg-type]
     if name == "proxies" and isinstance(value, Mapping):
-        return repr({scheme: _without_password(url) for scheme, url in value.items()})
+        return repr({scheme: _without_login(url) for scheme, url in value.items()})
     return repr(value)
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=:)[^/@]*@", f"{MASK}@", url)
+def _without_login(url: str) -> str:
+    """*url* with all that may be a user name and password masked, however malformed."""
+    login, at, host = url.rpartition("@")
+    scheme, colon, _ = login.rpartition("://")
+    return f"{scheme}{colon}{MASK}{at}{host}" if at else url
 
 
 def _seconds(value: object) -> float | None:
@@ -207,8 +221,8 @@ def _duration(value: object) -> int:
     seconds = _seconds(value)
     if (
         seconds is None
-        or seconds != int(seconds)
         or not MIN_SESSION_DURATION <= seconds <= MAX_SESSION_DURATION
+        or seconds != int(seconds)
     ):
         raise ConfigurationError(
             f"session_duration must be {MIN_SESSION_DURATION} to {MAX_SESSION_DURATION} whole "
@@ -240,32 +254,89 @@ def _check_private_key(value: object) -> None:
     _check_source("private_key", value)
 
 
-def _check_session_name(value: str | None) -> None:
-    if value is not None and not _SESSION_NAME.fullmatch(value):
+def _check_passphrase(value: object) -> None:
+    if value is not None and not isinstance(value, str | bytes) and not callable(value):
+        raise ConfigurationError(
+            f"passphrase must be str, bytes or a callable, not {type(value).__name__}"
+        )
+
+
+def _check_session_name(value: object) -> None:
+    if value is not None and not (isinstance(value, str) and _SESSION_NAME.fullmatch(value)):
         raise ConfigurationError(
             f"role_session_name must be 2 to 64 of letters, digits and _+=,.@-, not {value!r}"
         )
 
 
-def _check_endpoint(value: str | None) -> None:
+def _check_region(value: object) -> None:
+    # it becomes a label of the host name: anything else could lead the request elsewhere
+    if not isinstance(value, str) or not _REGION.fullmatch(value):
+        raise ConfigurationError(
+            f"region must be a Region's name such as 'eu-west-1', or None for the trust "
+            f"anchor's, not {value!r}"
+        )
+
+
+def _check_endpoint(value: object) -> None:
     if value is None:
         return
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"endpoint_url must start with https:// (or http://) and a host, not {value!r}"
+    if not isinstance(value, str):
+        raise EndpointError(f"endpoint_url must be a str, not {type(value).__name__}")
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        # urlsplit() drops line ends that the request would keep
+        usable = usable and value.isprintable() and " " not in value
+    except ValueError:  # no IPv6 address in the brackets, no number as port
+        usable = False
+    if not usable:
+        raise EndpointError(
+            "endpoint_url must be https:// (or http://), a host and perhaps a port, not "
+            f"{_without_login(value)!r}"
         )
     if parts.username is not None or parts.query or parts.fragment:
-        raise ConfigurationError("endpoint_url may hold no user name, query or fragment")
+        raise EndpointError("endpoint_url may hold no user name, query or fragment")
 
 
-def _instance_properties(value: Mapping[str, str]) -> FrozenMapping:
-    if len(value) > 50:
-        raise ConfigurationError(f"at most 50 instance_properties, not {len(value)}")
+def _check_switch(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True, False or None, not {value!r}")
+
+
+def _check_verify(value: object) -> None:
+    if value is not None and not isinstance(value, bool | str | os.PathLike):
+        raise ConfigurationError(
+            "verify must be True, the path of a CA bundle, None (what botocore would use) or "
+            f"False, not {value!r}"
+        )
+
+
+def _check_max_attempts(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"max_attempts must be a whole number from 1 on, not {value!r}")
+
+
+def _instance_properties(value: object) -> FrozenMapping:
+    if not isinstance(value, Mapping) or len(value) > 50:
+        raise ConfigurationError(
+            "instance_properties takes a mapping of at most 50 names, not "
+            + (str(len(value)) if isinstance(value, Mapping) else type(value).__name__)
+        )
     for key, text in value.items():
         for part in (key, text):
             if not isinstance(part, str) or not 1 <= len(part) <= 200:
                 raise ConfigurationError(
                     f"instance_properties takes names and values of 1 to 200 characters: {key!r}"
                 )
+    return FrozenMapping(value)
+
+
+def _proxies(value: object) -> FrozenMapping:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(part, str) for item in value.items() for part in item
+    ):
+        raise ConfigurationError(
+            "proxies takes a mapping of schemes to URLs, such as "
+            "{'https': 'http://proxy.example:3128'}"
+        )
     return FrozenMapping(value)

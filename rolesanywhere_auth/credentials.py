@@ -141,7 +141,9 @@ class RolesAnywhereCredentials(RefreshableCredentials):
             found.access_key, found.secret_key, found.token, found.account_id
         )
         expires = found.expiration.timestamp() - self._sign_in.clock.offset
-        window = advisory_window(expires - self._now())
+        # what was asked for, to the minute: the answer took a moment, and AWS cuts fractions
+        lifetime = round((expires - self._now()) / 60) * 60
+        window = advisory_window(lifetime)
         return Snapshot(
             frozen=frozen,
             fresh_until=expires - window,

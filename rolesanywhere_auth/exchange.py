@@ -8,12 +8,13 @@ a wrong clock are decided here, once for every way of doing I/O.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from rolesanywhere_auth.errors import (
@@ -22,13 +23,14 @@ from rolesanywhere_auth.errors import (
     SignInError,
     TransportError,
 )
-from rolesanywhere_auth.refusals import service_error
-from rolesanywhere_auth.secrets import MASK
+from rolesanywhere_auth.refusals import http_date, service_error
 from rolesanywhere_auth.signing import HTTPRequest, sign
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.identity import Identity
+
+T = TypeVar("T")
 
 BASE_DELAY = 0.05
 """Seconds: the longest pause before the second attempt; it doubles with each one."""
@@ -36,6 +38,8 @@ MAX_DELAY = 20.0
 """Seconds: a longer ``Retry-After`` is not waited for, the error is raised with it."""
 MAX_SKEW = timedelta(minutes=4)
 """A refusal whose ``Date`` differs by more is taken as the clock's fault."""
+_YEARS = range(2022, 2200)
+"""A ``Date`` from before the service began, or far from our time, is nobody's clock."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,11 @@ class SessionCredentials:
             "Expiration": self.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
+
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of another shape, depth or date range than expected raises."""
+_SECRET = re.compile(r"[!-~]+")
+"""Credentials travel in HTTP headers: anything else would fail there, at every call."""
 
 Step = HTTPRequest | Wait
 Reply = HTTPResponse | TransportError | None
@@ -188,24 +197,17 @@ def _correct(clock: Clock, reply: Reply, failure: SignInError) -> bool:
         return False
     if failure.status not in (400, 401, 403):
         return False
-    theirs = _date(reply.headers.get("date"))
-    if theirs is None or abs(theirs - clock.utcnow()) <= MAX_SKEW:
+    theirs = http_date(reply.headers.get("date"))
+    if theirs is None or theirs.year not in _YEARS:
         return False
-    clock.offset += (theirs - clock.utcnow()).total_seconds()
+    skew = theirs - clock.utcnow()
+    if abs(skew) <= MAX_SKEW:
+        return False
+    clock.offset += skew.total_seconds()
     return True
 
 
-def _date(text: str | None) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return date if date is None or date.tzinfo else date.replace(tzinfo=timezone.utc)
-
-
-def read_reply(
-    reply: Reply, *, config: RolesAnywhereConfig, now: datetime
-) -> SessionCredentials:
+def read_reply(reply: Reply, *, config: RolesAnywhereConfig, now: datetime) -> SessionCredentials:
     """Credentials, of an answer that holds complete ones that are still valid at *now*.
 
     Raises:
@@ -219,16 +221,16 @@ def read_reply(
         raise TypeError("the driver sent neither an answer nor an error")
     if not 200 <= reply.status < 300:
         raise service_error(reply.status, reply.headers, reply.body, config=config)
-    try:
+    found = None
+    with contextlib.suppress(*_MALFORMED):  # never our error's context: they may hold the answer
         answer = json.loads(reply.body)
-        entry = answer["credentialSet"][0]
-        found = _credentials(entry, answer, role_arn=config.role_arn)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        found = _credentials(answer["credentialSet"][0], answer, role_arn=config.role_arn)
+    if found is None:
         raise InvalidResponseError(
             f"the service answered HTTP {reply.status} without complete credentials"
             f"{_request_id(reply)}; nothing of it was used. A proxy in between may have changed "
             "or cut the answer"
-        ) from None
+        )
     if found.expiration <= now:
         raise InvalidResponseError(
             f"the service answered with credentials that expired at {found.expiration:%FT%TZ} "
@@ -248,8 +250,8 @@ def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredential
         keys[name] for name in ("accessKeyId", "secretAccessKey", "sessionToken", "expiration")
     )
     for value in (access_key, secret_key, token):
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError("empty")
+        if not _SECRET.fullmatch(value):
+            raise ValueError("empty or malformed")
     user = entry.get("assumedRoleUser") or {}
     return SessionCredentials(
         access_key=access_key,
@@ -257,11 +259,16 @@ def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredential
         token=token,
         expiration=_expiration(expiration),
         role_arn=role_arn,
-        assumed_role_arn=user.get("arn"),
-        subject_arn=answer.get("subjectArn"),
-        source_identity=entry.get("sourceIdentity"),
-        packed_policy_size=entry.get("packedPolicySize"),
+        assumed_role_arn=_optional(user.get("arn"), str),
+        subject_arn=_optional(answer.get("subjectArn"), str),
+        source_identity=_optional(entry.get("sourceIdentity"), str),
+        packed_policy_size=_optional(entry.get("packedPolicySize"), int),
     )
+
+
+def _optional(value: Any, kind: type[T]) -> T | None:
+    """*value* if it is of this *kind*: nothing is refused for what only informs."""
+    return value if isinstance(value, kind) else None
 
 
 def _expiration(text: str) -> datetime:

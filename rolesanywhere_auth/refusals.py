@@ -7,8 +7,10 @@ answers and from users' reports, so they are leads and not the service's word.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One known text (its beginning, compared without case), its exception and its causes."""
+    """One known text (a part of it, compared without case), its exception and its causes."""
 
     text: str
     error: type[ServiceError]
@@ -95,18 +97,49 @@ KNOWN = (
         ("the profile was created without enabled, or disabled: enable it",),
     ),
     Refusal(
+        "Some attributes failed to be mapped into session tags",
+        AssumeRoleDeniedError,
+        (
+            (
+                "a value of the certificate that the text names cannot be a session tag "
+                "(parentheses, asterisks …), and the role's trust policy asks for it: have it ask "
+                "for another, or use a certificate without such characters"
+            ),
+        ),
+    ),
+    Refusal(
+        "exceeds the MaxSessionDuration",
+        AssumeRoleDeniedError,
+        (
+            (
+                "session_duration is above the role's maximum session duration (one hour unless "
+                "changed): lower the one or raise the other"
+            ),
+        ),
+    ),
+    Refusal(
         "Unable to assume role",
         AssumeRoleDeniedError,
         (
-            "the role's trust policy does not allow rolesanywhere.amazonaws.com all of "
-            "sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity",
-            "a condition of the trust policy does not fit: aws:SourceArn must be this trust "
-            "anchor, aws:PrincipalTag/x509Subject/… what the certificate says",
+            (
+                "the role's trust policy does not allow rolesanywhere.amazonaws.com all of "
+                "sts:AssumeRole, sts:TagSession and sts:SetSourceIdentity"
+            ),
+            (
+                "a condition of the trust policy does not fit: aws:SourceArn must be this trust "
+                "anchor, aws:PrincipalTag/x509Subject/… what the certificate says"
+            ),
             "session_duration is above the role's maximum session duration",
             "the role does not exist",
         ),
     ),
+    Refusal(
+        "different account ID",
+        InvalidRequestError,
+        ("the trust anchor, the profile and the role are not of one account",),
+    ),
 )
+"""The first that fits counts: what follows "Unable to assume role" says more than it."""
 
 _THROTTLING = frozenset(
     {
@@ -139,12 +172,12 @@ def service_error(
     """
     answer = _decoded(body)
     code = headers.get("x-amzn-errortype") or answer.get("code") or answer.get("__type") or ""
-    code = str(code).split(":")[0].split("#")[-1] or f"HTTP{status}"
+    code = _line(str(code).split(":")[0].split("#")[-1]) or f"HTTP{status}"
     text = str(answer.get("message") or answer.get("Message") or _excerpt(body))
     kind, causes = _kind(status, code, text)
     request_id = headers.get("x-amzn-requestid")
     message = (
-        f"CreateSession was refused with HTTP {status} {code}: {text} "
+        f"CreateSession was refused with HTTP {status} {code}: {_line(text)} "
         f"(role {config.role_arn}, profile {config.profile_arn}, trust anchor "
         f"{config.trust_anchor_arn}{f', request id {request_id}' if request_id else ''})"
     )
@@ -163,13 +196,15 @@ def service_error(
 
 def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[str, ...]]:
     if status == 429 or code in _THROTTLING:
-        causes = ("CreateSession is limited, by default to 10 calls a second per account and "
-                  "Region, and by certificate and address",)  # fmt: skip
-        return ThrottlingError, causes
-    if status >= 500:
+        cause = (
+            "CreateSession is limited, by default to 10 calls a second per account and Region, "
+            "and by certificate and address"
+        )
+        return ThrottlingError, (cause,)
+    if status >= 500 or code == "ServiceUnavailableException":
         return ServiceUnavailableError, ()
     for known in KNOWN:
-        if text.lower().startswith(known.text.lower()):
+        if known.text.lower() in text.lower():
             return known.error, known.causes
     by_code = {
         "AccessDeniedException": AccessDeniedError,
@@ -183,12 +218,19 @@ def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
 
 
+def _line(text: str) -> str:
+    """*text* as one line of a message: a proxy's page must not write the log's next lines."""
+    return "".join(c if c.isprintable() else " " for c in text)[:1000]
+
+
 def _excerpt(body: bytes) -> str:
+    if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"["}:
+        return "no message"  # JSON under a wrong status may hold credentials
     words = " ".join(body[:2000].decode("utf-8", "replace").split())
     words = "".join(c for c in words if c.isprintable())[:120]
     return f"no message; the answer begins {words!r}" if words else "no message"
@@ -201,19 +243,38 @@ def _retry_after(headers: Mapping[str, str], answer: dict[str, Any]) -> float | 
     ``Retry-After`` in seconds or a date (RFC 9110, 10.2.3), the body's
     ``retryAfterSeconds`` in seconds.
     """
-    milliseconds = headers.get("x-amz-retry-after")
-    seconds = headers.get("retry-after", answer.get("retryAfterSeconds"))
-    try:
-        if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        return None if seconds is None else max(0.0, float(seconds))
-    except (TypeError, ValueError):
-        return _until(str(seconds), headers.get("date", ""))
+    milliseconds = _number(headers.get("x-amz-retry-after"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    asked = headers.get("retry-after", answer.get("retryAfterSeconds"))
+    seconds = _number(asked)
+    return _until(asked, headers.get("date")) if seconds is None else seconds
 
 
-def _until(date: str, now: str) -> float | None:
-    try:
-        seconds = (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
-    except (TypeError, ValueError):  # no dates, or only one of them with a time zone
+def _number(value: object) -> float | None:
+    """*value* as a finite number, not under 0; None if it is none."""
+    if not isinstance(value, str | int | float):
         return None
-    return max(0.0, seconds)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _until(date: object, now: str | None) -> float | None:
+    then, present = http_date(date), http_date(now)
+    if then is None or present is None:
+        return None
+    return max(0.0, (then - present).total_seconds())
+
+
+def http_date(text: object) -> datetime | None:
+    """An HTTP date (RFC 9110, 5.6.7), aware; None if *text* is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 from botocore.credentials import ReadOnlyCredentials
+
+from rolesanywhere_auth.errors import ConfigurationError
 
 logger = logging.getLogger("rolesanywhere_auth.renewal")
 
@@ -51,9 +54,28 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"Snapshot(expiration={self.expiration})"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Snapshot holds secrets and is never pickled; pickle the config")
+
 
 NOTHING = Snapshot(ReadOnlyCredentials("", "", None), 0.0, 0.0, 0.0, None)
 """Before the first sign-in."""
+
+
+class _Flight(Future[None]):
+    """One sign-in under way, and the thread that does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pilot = threading.get_ident()
+
+
+class _Gate:
+    """Where the threads of one process meet."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.flight: _Flight | None = None
 
 
 class Renewal:
@@ -69,12 +91,12 @@ class Renewal:
         self._sign_in = sign_in
         self._now = now
         self._not_before = 0.0
-        self._reset()
+        self._gates: dict[int, _Gate] = {}
 
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._flight: Future[None] | None = None
-        self._pid = os.getpid()
+    def _gate(self) -> _Gate:
+        """This process's: after a fork, the parent's may be locked by a thread that is not here."""
+        gate = self._gates.get(os.getpid())
+        return self._gates.setdefault(os.getpid(), _Gate()) if gate is None else gate
 
     def current(self) -> Snapshot:
         """The snapshot to use now, renewed first where it must be.
@@ -82,14 +104,17 @@ class Renewal:
         In the advisory window one caller renews and the others go on; a failure
         there is logged and the present credentials stay. In the mandatory window
         everyone waits for the one sign-in and shares its error.
+
+        Raises:
+            RolesAnywhereError: the credentials are in the mandatory window, or there
+                are none, and signing in failed.
         """
         now = self._now()
         snapshot = self.snapshot
         if now >= snapshot.usable_until:
-            while self.snapshot is snapshot:
-                self.renew()
+            self._replace(snapshot)
         elif now >= snapshot.fresh_until:
-            self._advisory(now)
+            self._advisory(snapshot, now)
         return self.snapshot
 
     def renew(self) -> None:
@@ -98,16 +123,26 @@ class Renewal:
         Raises:
             RolesAnywhereError: it failed; the snapshot stays as it was.
         """
-        flight, mine = self._board()
-        if mine:
-            self._fly(flight)
-        with contextlib.suppress(CancelledError):  # its thread was interrupted: ours is next
-            flight.result()
+        self._replace(self.snapshot)
 
-    def _advisory(self, now: float) -> None:
+    def _replace(self, old: Snapshot) -> None:
+        while self.snapshot is old:
+            flight, mine = self._board(old)
+            if mine:
+                self._fly(flight)
+            elif flight.pilot == threading.get_ident() and not flight.done():
+                raise ConfigurationError(
+                    "signing in asked for the very credentials that it is to fetch, and would "
+                    "wait for itself: a passphrase callable or an event handler uses a session "
+                    "of this config; give it other credentials"
+                )
+            with contextlib.suppress(CancelledError):  # its thread was interrupted: ours is next
+                flight.result()
+
+    def _advisory(self, old: Snapshot, now: float) -> None:
         if now < self._not_before:
             return
-        flight, mine = self._board()
+        flight, mine = self._board(old)
         if not mine:
             return
         self._fly(flight)
@@ -116,20 +151,23 @@ class Renewal:
             self._not_before = self._now() + RETRY_INTERVAL
             logger.warning("renewal failed, the present credentials are kept: %s", error)
 
-    def _board(self) -> tuple[Future[None], bool]:
-        """The flight under way and False, or a new one and True: then the caller must fly it."""
-        if self._pid != os.getpid():
-            self._reset()  # forked: the lock may be held by a thread that is not here
-        with self._lock:
-            if self._flight is not None:
-                return self._flight, False
-            self._flight = Future()
-            return self._flight, True
+    def _board(self, old: Snapshot) -> tuple[_Flight, bool]:
+        """The flight that replaces *old*, and whether the caller must fly it."""
+        gate = self._gate()
+        with gate.lock:
+            if gate.flight is not None:
+                return gate.flight, False
+            flight = _Flight()
+            if self.snapshot is not old:  # it landed while we were on our way here
+                flight.set_result(None)
+                return flight, False
+            gate.flight = flight
+            return flight, True
 
-    def _fly(self, flight: Future[None]) -> None:
+    def _fly(self, flight: _Flight) -> None:
         try:
             self.snapshot = self._sign_in()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, all who wait get it
             self._land()
             flight.set_exception(error)
         except BaseException:  # KeyboardInterrupt and its like belong to this thread alone
@@ -142,5 +180,6 @@ class Renewal:
             flight.set_result(None)
 
     def _land(self) -> None:
-        with self._lock:
-            self._flight = None
+        gate = self._gate()
+        with gate.lock:
+            gate.flight = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from rolesanywhere_auth.errors import ConfigurationError
@@ -31,8 +32,6 @@ def reveal(passphrase: Passphrase | None) -> bytes | None:
 
 
 def _encode(text: str) -> bytes:
-    try:
+    with contextlib.suppress(UnicodeEncodeError):  # it holds the text: never our error's context
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        pass  # the error holds the passphrase: it must not become the context of ours
     raise ConfigurationError("the passphrase holds half a surrogate pair; give it as bytes")

@@ -2,16 +2,17 @@
 
 A page's blocks run from top to bottom in one empty directory and one namespace:
 
-* ``python``: executed; lines that start with ``>>>`` are a doctest.
+* ``python``: executed; lines that start with ``>>>`` are a doctest, and blocks with test
+  functions are run by pytest after the page's end.
 * ``console``: each ``$`` line is run by bash (a line that ends in a backslash goes on); what
   stands below it must be its output, where ``...`` stands for anything. A command with nothing
   below may print what it likes. It must exit with 0.
 * Every other language (``ini``, ``json``, ``text`` …) is only shown.
 
 Comments that a reader does not see change that: ``<!-- file: NAME -->`` writes the next block to
-NAME instead; ``<!-- not run: REASON -->`` leaves the next block out, and it must be listed in
-``NOT_RUN``; ``<!-- run`` on a line of its own starts Python that is executed out of sight, up to
-``-->``.
+NAME instead; ``<!-- run`` on a line of its own starts Python that is executed out of sight, up to
+``-->``. That Python finds ``page_text``, ``cleanup`` (an ``ExitStack``) and ``stand_ins``: texts
+of the page, such as ARNs, and what takes their place when its blocks run.
 """
 
 from __future__ import annotations
@@ -24,22 +25,29 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rolesanywhere_auth
+from rolesanywhere_auth.testing import Emulator
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_RUN: dict[str, int] = {}
-"""How many blocks of a page are not run: page name → number."""
+NOT_RUN = {
+    # They make virtual environments, and the second would run this test.
+    "README.md": ["$ scripts/demo\n$ scripts/test\n"],
+}
+"""The blocks of a page that are not run."""
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w{}.+-]*)[^\n]*\n(?P<code>.*?)^(?P=indent)```\s*$"
     r"|^<!-- run\n(?P<hidden>.*?)^-->\s*$"
-    r"|^ *<!-- (?P<mark>file|not run): (?P<value>[^\n]+?) -->\s*$",
+    r"|^ *<!-- file: (?P<file>[^\n]+?) -->\s*$",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -51,26 +59,30 @@ class Block:
     kind: str
     code: str
     line: int
-    argument: str = ""
+    file: str = ""
 
 
 def blocks(text: str) -> Iterator[Block]:
     """The pieces of a page that do something, in order."""
-    mark = value = ""
+    file = ""
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 2
-        if match["mark"]:
-            mark, value = match["mark"], match["value"]
+        if match["file"]:
+            file = match["file"]
             continue
         if match["hidden"] is not None:
             yield Block("python", match["hidden"], line)
             continue
         language, indent = match["language"], match["indent"]
         code = re.sub(rf"^{indent}", "", match["code"], flags=re.MULTILINE)
-        if mark or language in {"python", "console"}:
-            yield Block(mark or language, code, line, value)
+        if file:
+            yield Block("file", code, line, file)
+        elif language == "python" and re.search(r"^(async )?def test_", code, re.MULTILINE):
+            yield Block("file", code, line, f"test_line_{line}.py")
+        elif language in {"python", "console"}:
+            yield Block(language, code, line)
         assert language not in {"bash", "sh", "shell", "pycon", "py"}, f"line {line}: {language}"
-        mark = value = ""
+        file = ""
 
 
 def run_python(block: Block, page: Path, namespace: dict[str, Any]) -> None:
@@ -126,11 +138,35 @@ def run_console(block: Block, page: Path) -> None:
             assert matches, f"{where}--- the page shows\n{expected}"
 
 
+def run_tests(page: Path) -> None:
+    """Runs the tests that the page's blocks are, in a process of their own."""
+    console = "$ pytest -q -W error -p no:cacheprovider .\n"
+    run_console(Block("console", console, 1), page)
+
+
+def prepare_readme(stand_ins: dict[str, str], cleanup: contextlib.ExitStack) -> None:
+    """What the README's first example takes for granted: an account, a certificate, S3."""
+    emulator = cleanup.enter_context(Emulator(aws=True))
+    setup = emulator.set_up()
+    stand_ins |= {
+        "arn:aws:rolesanywhere:eu-west-1:111122223333:trust-anchor/1b8e3c2a-…": (
+            setup.trust_anchor_arn
+        ),
+        "arn:aws:rolesanywhere:eu-west-1:111122223333:profile/8d1f5b7c-…": setup.profile_arn,
+        "/etc/pki/app.pem": str(setup.certificate),
+        "/etc/pki/app.key": str(setup.private_key),
+    }
+    os.environ["AWS_ENDPOINT_URL"] = emulator.aws_endpoint_url
+
+
+PREPARE = {"README.md": prepare_readme}
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory and home, no AWS settings, and the command on PATH."""
+    """An empty directory and home, no AWS settings, and the commands on PATH."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "ROLESANYWHERE_")):
+        if name.startswith(("AWS_", "ROLESANYWHERE_", "PYTEST_")):
             monkeypatch.delenv(name)
     tools = tmp_path / "bin"
     page = tmp_path / "page"
@@ -141,7 +177,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         script.chmod(0o755)
     (tools / "python").symlink_to(sys.executable)
-    monkeypatch.setenv("PATH", f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(rolesanywhere_auth.__file__).parents[1]))
+    if not entry_points(group="pytest11", name="rolesanywhere_auth"):  # not installed
+        monkeypatch.setenv("PYTEST_PLUGINS", "rolesanywhere_auth.testing.plugin")
     monkeypatch.setenv("HOME", str(page))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(page)
@@ -151,32 +190,52 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_runs(page: Path, workplace: Path) -> None:
     """Every example of the page does what the page says."""
-    before = dict(os.environ)
-    left_out = 0
     text = page.read_text(encoding="utf-8")
+    not_run = list(NOT_RUN.get(page.name, ()))
+    before = dict(os.environ)
+    stand_ins: dict[str, str] = {}
     try:
         with contextlib.ExitStack() as cleanup:
+            if page.name in PREPARE:
+                PREPARE[page.name](stand_ins, cleanup)
             namespace: dict[str, Any] = {
                 "__name__": "__main__",
                 "cleanup": cleanup,
                 "page_text": text,
+                "stand_ins": stand_ins,
             }
             for block in blocks(text):
-                if block.kind == "not run":
-                    left_out += 1
-                elif block.kind == "file":
-                    path = workplace / block.argument
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(block.code, encoding="utf-8")
-                elif block.kind == "python":
-                    run_python(block, page, namespace)
+                if block.code in not_run:
+                    not_run.remove(block.code)
                 else:
-                    run_console(block, page)
+                    run(with_stand_ins(block, stand_ins), page, workplace, namespace)
+        if list(workplace.glob("test_*.py")):
+            run_tests(page)
     finally:
         os.environ.clear()
         os.environ.update(before)
 
-    assert left_out == NOT_RUN.get(page.name, 0)
+    assert not_run == []
+
+
+def with_stand_ins(block: Block, stand_ins: dict[str, str]) -> Block:
+    """The block with what exists here in the place of what the page shows."""
+    code = block.code
+    for shown, real in stand_ins.items():
+        code = code.replace(shown, real)
+    return replace(block, code=code)
+
+
+def run(block: Block, page: Path, workplace: Path, namespace: dict[str, Any]) -> None:
+    """Does with a block what its kind says; a test is run later, by `run_tests()`."""
+    if block.file:
+        path = workplace / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.code, encoding="utf-8")
+    elif block.kind == "python":
+        run_python(block, page, namespace)
+    else:
+        run_console(block, page)
 
 
 MODULES = sorted(
@@ -186,31 +245,53 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_docstrings_run(module: str, workplace: Path) -> None:
-    """The examples in a module's docstrings do what they say."""
-    result = doctest.testmod(importlib.import_module(module), optionflags=OPTIONS)
+def test_docstrings_run(workplace: Path) -> None:
+    """The examples in the docstrings do what they say."""
+    for module in MODULES:
+        result = doctest.testmod(importlib.import_module(module), optionflags=OPTIONS)
 
-    assert result.attempted > 0
-    assert result.failed == 0
+        assert result.attempted > 0
+        assert result.failed == 0
 
 
 def test_reader_of_pages_sees_every_block() -> None:
-    """What runs, what is written and what is left out are told apart, and nothing is overlooked."""
+    """What runs, what is written and what is tested are told apart; nothing is overlooked."""
     page = (
         "```python\nx = 1\n```\ntext\n"
         "<!-- run\nx += 1\n-->\n"
         "<!-- file: a.ini -->\n```ini\n[a]\n```\n"
-        "<!-- not run: it needs AWS -->\n```console\n$ aws sts\n```\n"
+        "```python\ndef test_a(): ...\n```\n"
         "- item\n  ```console\n  $ echo a\\\n  b\n  ab\n  ```\n"
         "```text\n$ shown\n```\n"
     )
 
-    assert [(b.kind, b.code, b.line, b.argument) for b in blocks(page)] == [
+    assert [(block.kind, block.code, block.line, block.file) for block in blocks(page)] == [
         ("python", "x = 1\n", 2, ""),
         ("python", "x += 1\n", 6, ""),
         ("file", "[a]\n", 10, "a.ini"),
-        ("not run", "$ aws sts\n", 14, "it needs AWS"),
-        ("console", "$ echo a\\\nb\nab\n", 18, ""),
+        ("file", "def test_a(): ...\n", 13, "test_line_13.py"),
+        ("console", "$ echo a\\\nb\nab\n", 17, ""),
     ]
     assert list(commands("$ echo a\\\nb\nab\n$ true\n")) == [("echo a\\\nb", "ab\n"), ("true", "")]
+    with pytest.raises(AssertionError, match="line 2: bash"):
+        list(blocks("```bash\ntrue\n```\n"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```python\nassert False, 'seen'\n```\n",
+        "```python\n>>> 1 + 1  # seen\n3\n```\n",
+        "```python\n>>> raise RuntimeError('seen')\n```\n",
+        "```console\n$ echo seen; false\n```\n",
+        "```console\n$ echo seen\nnot this\n```\n",
+        "```python\ndef test_seen():\n    assert False\n```\n",
+    ],
+)
+def test_wrong_page_fails(page: str, workplace: Path) -> None:
+    """An example that does not do what its page says is found."""
+    [block] = blocks(page)
+
+    with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception), match="seen"):
+        run(block, Path("page.md"), workplace, {})
+        run_tests(Path("page.md"))

@@ -62,7 +62,9 @@ def test_wheel_describes_itself(metadata: email.message.Message) -> None:
     assert metadata["Name"] == "rolesanywhere-auth"
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert metadata.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    payload = metadata.get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    assert payload.decode() == (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_core_needs_three_libraries(metadata: email.message.Message) -> None:

@@ -63,9 +63,9 @@ class FileSigner:
     def __init__(self, key: AnyPrivateKey, *, source: str) -> None:
         self.source = source
         self._public_key: PublicKey = key.public_key()  # type: ignore[assignment]
-        self._sign: Callable[[bytes], bytes] = _signing(key)
         self.kind = check_signer(self, source=source)
         """Such as ``"RSA 2048"``, ``"P-256"`` or ``"ML-DSA-65"``."""
+        self._sign = _signing(key)
 
     @classmethod
     def load(
@@ -211,6 +211,8 @@ def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
                 return key
         # Checking an RSA key takes 40 to 270 ms; it has to fit the certificate anyway.
         return load_der_private_key(block.data, None, unsafe_skip_rsa_key_validation=True)
+    except UnsupportedKeyError:
+        raise
     except UnsupportedAlgorithm as error:
         raise unsupported_key(f"a key of an unknown kind ({error})", source=source) from error
     except (ValueError, TypeError) as error:  # DERError is a ValueError
@@ -229,7 +231,7 @@ def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPr
         plain = _decrypt(block, passphrase)
         if plain is not None:
             return _load_plain(KeyBlock("PRIVATE KEY", plain), source=source)
-        if isinstance(error, UnsupportedAlgorithm):
+        if isinstance(error, UnsupportedAlgorithm) or "Unknown key encryption" in str(error):
             raise PrivateKeyLoadError(
                 f"{source}: the private key is encrypted in a way that cannot be read here. "
                 "Encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW.",

@@ -1,6 +1,7 @@
-"""Test programs that sign in: an emulator of the service, and a certificate authority.
+"""A local emulator of IAM Roles Anywhere, a certificate authority, and pytest fixtures.
 
-Names resolve on first use: importing the package loads nothing heavy.
+Importing this package loads nothing else: names resolve on first use, so that the
+pytest plugin costs nothing to a test suite that does not use it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
 
-_ROOMS = {"CertificateAuthority": "authority", "Emulator": "emulator"}
+_ROOMS = {
+    "CertificateAuthority": "authority",
+    "Emulator": "emulator",
+}
 
 __all__ = ["CertificateAuthority", "Emulator"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     globals()[name] = value

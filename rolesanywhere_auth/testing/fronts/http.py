@@ -6,8 +6,9 @@ import contextlib
 import logging
 import socket
 import ssl
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
@@ -31,8 +32,11 @@ class HTTPFront:
     def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
         self._server = _Server(service, tls)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05},
-            name="rolesanywhere-emulator", daemon=True)
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name="rolesanywhere-emulator",
+            daemon=True,
+        )
 
     @property
     def port(self) -> int:
@@ -61,38 +65,51 @@ class _Server(ThreadingHTTPServer):
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
+        self._closed = False
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Speak TLS in the connection's own thread, where a slow client harms nobody else."""
         connection = cast("socket.socket", request)
         connection.settimeout(_IDLE_SECONDS)
-        if self._tls is not None:
-            connection = self._tls.wrap_socket(connection, server_side=True)
+        with self._tracked(connection):
+            if self._tls is None:
+                super().finish_request(connection, client_address)
+                return
+            secured = self._tls.wrap_socket(connection, server_side=True)
+            with self._tracked(secured), secured:
+                super().finish_request(secured, client_address)
+
+    @contextlib.contextmanager
+    def _tracked(self, connection: socket.socket) -> Iterator[None]:
         with self._open_lock:
+            if self._closed:
+                raise ConnectionAbortedError("The emulator stopped.")
             self._open.add(connection)
         try:
-            super().finish_request(connection, client_address)
+            yield
         finally:
             with self._open_lock:
                 self._open.discard(connection)
-            connection.close()
 
     def close_connections(self) -> None:
         """Hang up on every client, so that its thread ends."""
         with self._open_lock:
-            connections = list(self._open)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            self._closed = True
+            for connection in self._open:
+                # Not OSError alone: a TLS socket may be closing in its own thread.
+                with contextlib.suppress(OSError, ValueError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A client that hung up or spoke no TLS is no reason to print a traceback."""
-        _logger.debug("The connection from %s ended", client_address, exc_info=True)
+        _logger.debug("The connection from %s ended: %r", client_address, sys.exc_info()[1])
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # What a request line without a version is taken for; with 0.9 an error would have no head.
+    default_request_version = "HTTP/1.1"
     # Buffer the answer, or its head and body travel as two packets 40 ms apart.
     wbufsize = -1
     disable_nagle_algorithm = True
@@ -112,7 +129,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._write(answer)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_method
+    # http.server looks for one method each, by these names.
+    do_DELETE = do_GET = do_HEAD = handle_method  # noqa: N815
+    do_OPTIONS = do_PATCH = do_POST = do_PUT = handle_method  # noqa: N815
+
+    def handle_expect_100(self) -> bool:
+        """Say "100 Continue" at once; the client waits for it."""
+        proceed = super().handle_expect_100()
+        self.wfile.flush()
+        return proceed
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses (long lines, bad syntax), as JSON."""
@@ -147,7 +172,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()):
             raise _unreadable(f"Content-Length must be a number, not {length!r}.")
         _check_size(int(length))
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise _unreadable(f"The body ends after {len(body)} of {length} bytes.")
+        return body
 
     def _write(self, answer: RawAnswer) -> None:
         self.log_request(answer.status)

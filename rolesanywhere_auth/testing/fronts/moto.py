@@ -19,11 +19,12 @@ policies, session tags and source identity do not restrict what a session may do
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -103,7 +104,7 @@ class MotoDirectory:
             role = iam_backends[account_id][partition].get_role_by_arn(arn)
         except NotFoundException:
             raise KeyError(arn) from None
-        return Role(arn, role.assume_role_policy_document, int(role.max_session_duration))
+        return Role(arn, role.assume_role_policy_document, int(role.max_session_duration or 3600))
 
     def mint(self, grant: Grant) -> SessionKeys:
         """Keys of a session that moto's STS knows until it expires."""
@@ -112,6 +113,7 @@ class MotoDirectory:
         if not isinstance(backend.assumed_roles, _Sessions):
             backend.assumed_roles = _Sessions(backend.assumed_roles, clock=self._clock)
         sessions = backend.assumed_roles
+        sessions.prune()
         session = backend.assume_role(
             region_name=grant.region,
             role_session_name=grant.session_name,
@@ -141,13 +143,34 @@ class _Sessions(list[Any]):
         self._clock = clock
 
     def __iter__(self) -> Iterator[Any]:
-        now = self._clock()
-        stale = {key for key, expiration in self.expirations.items() if expiration <= now}
-        if stale:
-            self[:] = [item for item in super().__iter__() if item.access_key_id not in stale]
-            for key in stale:
-                del self.expirations[key]
-        return super().__iter__()
+        # A copy: moto's threads iterate while others append.
+        return iter([item for item in super().__iter__() if not self._is_stale(item)])
+
+    def prune(self) -> None:
+        """Let go of the expired ones for good."""
+        self[:] = list(self)
+        kept = {item.access_key_id for item in self}
+        self.expirations = {key: end for key, end in self.expirations.items() if key in kept}
+
+    def _is_stale(self, session: Any) -> bool:
+        expiration = self.expirations.get(session.access_key_id)
+        return expiration is not None and expiration <= self._clock()
+
+
+def moto_service(
+    *,
+    region: str = "us-east-1",
+    account_id: str = "123456789012",
+    clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> Service:
+    """A service over moto's IAM and STS, for `register`; the defaults are moto's."""
+    return Service(
+        directory=MotoDirectory(clock=clock),
+        region=region,
+        account_id=account_id,
+        clock=clock,
+        random=os.urandom,
+    )
 
 
 def create_administrator(account_id: str, *, region: str) -> tuple[str, str]:
@@ -170,7 +193,7 @@ def _backend_class(service: Service) -> type[BaseBackend]:
     def handler(request: Any, full_url: str, headers: Any) -> MotoAnswer:
         return _answer(service, request, full_url, headers)
 
-    class RolesAnywhereBackend(BaseBackend):  # type: ignore[misc]  # moto has no types
+    class RolesAnywhereBackend(BaseBackend):
         @property
         def urls(self) -> dict[str, Any]:
             return {_HOSTS + "/.*": handler}

@@ -61,14 +61,16 @@ def _server(
 ) -> x509.Certificate:
     # OpenSSL's strict mode, Python 3.13's default, wants the key identifiers.
     builder = _builder(_SERVER_NAME, ca.subject, key, now)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=False, path_length=None), critical=True
+    )
     builder = builder.add_extension(_usage(ca=False), critical=True)
     server_auth = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
     builder = builder.add_extension(server_auth, critical=False)
     builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName(_names(region)), critical=False)
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+    )
+    builder = builder.add_extension(x509.SubjectAlternativeName(_names(region)), critical=False)
     return builder.sign(ca_key, hashes.SHA256())
 
 

@@ -53,8 +53,10 @@ class ControlPlane:
         """
         found = self._codec.route(request)
         if found is None:
-            text = (f"No operation of Roles Anywhere is at {request.method} {request.path} "
-                    "in the model of the installed botocore.")
+            text = (
+                f"No operation of Roles Anywhere is at {request.method} {request.path} "
+                "in the model of the installed botocore."
+            )
             raise Refusal(404, "UnknownOperationException", text)
         operation, uri = found
         handler = HANDLERS.get(operation.name)
@@ -72,5 +74,6 @@ class ControlPlane:
         return self._codec.answer(operation, handler(call))
 
     def _shelf(self, request: Request) -> Shelf:
-        scope = re.search(r"Credential=[^/]+/\d+/([a-z0-9-]+)/", request.header("Authorization") or "")
+        authorization = request.header("Authorization") or ""
+        scope = re.search(r"Credential=[^/]+/\d+/([a-z0-9-]+)/", authorization)
         return self._state.shelf(self._account_id, scope[1] if scope else self._region)

@@ -50,10 +50,16 @@ class Service:
         self._clock = clock
         self._random = random
         self._control_plane = ControlPlane(
-            self.state, account_id=account_id, region=region, new_id=self._new_id)
+            self.state, account_id=account_id, region=region, new_id=self._new_id
+        )
         self._create_session = CreateSession(
-            self.state, directory=directory, events=self.events, new_id=self._new_id,
-            max_skew=max_skew, strict=strict)
+            self.state,
+            directory=directory,
+            events=self.events,
+            new_id=self._new_id,
+            max_skew=max_skew,
+            strict=strict,
+        )
 
     def handle(self, request: Request) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.

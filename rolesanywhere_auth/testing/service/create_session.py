@@ -115,7 +115,8 @@ class CreateSession:
         now = attempt.now
         parameters = attempt.parameters = read_parameters(request)
         signature = attempt.signature = verify_signature(
-            request, now=now, max_skew=self._max_skew, strict=self._strict)
+            request, now=now, max_skew=self._max_skew, strict=self._strict
+        )
         leaf = signature.certificate
         anchor = self._trust_anchor(parameters, attempt)
         profile = self._profile(parameters)
@@ -229,9 +230,7 @@ def check_role_listed(parameters: Parameters, profile: Profile) -> None:
         raise texts.ROLE_NOT_IN_PROFILE.refusal()
 
 
-def choose_session_name(
-    parameters: Parameters, profile: Profile, leaf: x509.Certificate
-) -> str:
+def choose_session_name(parameters: Parameters, profile: Profile, leaf: x509.Certificate) -> str:
     """The name that the caller gave, or the leaf's serial number in hexadecimal.
 
     Raises:
@@ -250,7 +249,10 @@ def choose_session_name(
 
 
 def choose_duration(parameters: Parameters, profile: Profile) -> int:
-    """Seconds: the request's or the profile's, whichever is less (UG/authentication-create-session)."""
+    """Seconds: the request's or the profile's, whichever is less.
+
+    Source: UG/authentication-create-session.
+    """
     asked = parameters.duration_seconds
     return profile.duration_seconds if asked is None else min(asked, profile.duration_seconds)
 
@@ -290,7 +292,8 @@ def check_trust_policy(
             refusal = texts.UNABLE_TO_ASSUME.refusal({"arn": role.arn})
             sentence = attributes.dropped_text(dropped)
             raise Refusal(
-                refusal.status, refusal.code, ". ".join(filter(None, (refusal.message, sentence))))
+                refusal.status, refusal.code, ". ".join(filter(None, (refusal.message, sentence)))
+            )
 
 
 def trust_context(
@@ -336,18 +339,20 @@ def _issued(grant: Grant, keys: SessionKeys) -> IssuedSession:
 
 def _body(grant: Grant, keys: SessionKeys, arn: str, subject_arn: str) -> dict[str, Any]:
     return {
-        "credentialSet": [{
-            "assumedRoleUser": {"arn": arn, "assumedRoleId": keys.assumed_role_id},
-            "credentials": {
-                "accessKeyId": keys.access_key_id,
-                "expiration": grant.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "secretAccessKey": keys.secret_access_key,
-                "sessionToken": keys.session_token,
-            },
-            "packedPolicySize": _packed_size(grant),
-            "roleArn": grant.role_arn,
-            "sourceIdentity": grant.source_identity,
-        }],
+        "credentialSet": [
+            {
+                "assumedRoleUser": {"arn": arn, "assumedRoleId": keys.assumed_role_id},
+                "credentials": {
+                    "accessKeyId": keys.access_key_id,
+                    "expiration": grant.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "secretAccessKey": keys.secret_access_key,
+                    "sessionToken": keys.session_token,
+                },
+                "packedPolicySize": _packed_size(grant),
+                "roleArn": grant.role_arn,
+                "sourceIdentity": grant.source_identity,
+            }
+        ],
         "subjectArn": subject_arn,
     }
 

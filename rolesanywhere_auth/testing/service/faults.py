@@ -24,13 +24,7 @@ class Dropped(Exception):
     """The connection is to be closed without an answer."""
 
 
-Fixed = (
-    Response
-    | Refusal
-    | RawAnswer
-    | tuple[int, dict[str, str], bytes]
-    | Literal["drop", "pass"]
-)
+Fixed = Response | Refusal | RawAnswer | tuple[int, dict[str, str], bytes] | Literal["drop", "pass"]
 Fault = Fixed | Callable[[Request], Fixed]
 """What can be injected: a fixed answer, or a callable that is given the request.
 

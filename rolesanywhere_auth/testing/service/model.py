@@ -29,8 +29,9 @@ class Codec:
     def __init__(self) -> None:
         loader = botocore.loaders.create_loader()
         self.model = ServiceModel(loader.load_service_model("rolesanywhere", "service-2"))
-        self._routes = [_route(self.model.operation_model(name))
-                        for name in self.model.operation_names]
+        self._routes = [
+            _route(self.model.operation_model(name)) for name in self.model.operation_names
+        ]
 
     def route(self, request: Request) -> tuple[OperationModel, dict[str, str]] | None:
         """The operation and its decoded URI members, or None for a path the model lacks.
@@ -124,8 +125,11 @@ def _read(shape: Shape, value: Any, where: str) -> Any:
     if isinstance(shape, StructureShape):
         if not isinstance(value, dict):
             raise _wrong(where, value, "an object")
-        return {name: _read(member, value[name], f"{where}.{name}")
-                for name, member in shape.members.items() if value.get(name) is not None}
+        return {
+            name: _read(member, value[name], f"{where}.{name}")
+            for name, member in shape.members.items()
+            if value.get(name) is not None
+        }
     if isinstance(shape, ListShape):
         if not isinstance(value, list):
             raise _wrong(where, value, "a list")
@@ -161,8 +165,11 @@ def _read_integer(shape: Shape, value: Any, where: str) -> int:
 
 def _write(shape: Shape, value: Any) -> Any:
     if isinstance(shape, StructureShape):
-        return {name: _write(member, value[name]) for name, member in shape.members.items()
-                if value.get(name) is not None}
+        return {
+            name: _write(member, value[name])
+            for name, member in shape.members.items()
+            if value.get(name) is not None
+        }
     if isinstance(shape, ListShape):
         return [_write(shape.member, item) for item in value]
     if isinstance(shape, MapShape):

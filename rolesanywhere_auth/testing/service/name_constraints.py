@@ -64,10 +64,10 @@ def _within(name: x509.GeneralName, base: x509.GeneralName) -> bool:
     if isinstance(name, x509.UniformResourceIdentifier):
         return _host_within(urlsplit(name.value).hostname or "", base.value.lower())
     if isinstance(name, x509.RFC822Name):
-        address, wanted = name.value, base.value
-        if "@" in wanted:
-            return address == wanted
-        return _host_within(address.rpartition("@")[2].lower(), wanted.lower())
+        address, mailbox = str(name.value), str(base.value)
+        if "@" in mailbox:
+            return address == mailbox
+        return _host_within(address.rpartition("@")[2].lower(), mailbox.lower())
     if isinstance(name, x509.IPAddress):
         return bool(name.value in ipaddress.ip_network(base.value))
     raise NameConstraintError(f"a constraint on names like {name!r} cannot be judged here")

@@ -15,11 +15,15 @@ from rolesanywhere_auth.testing.service.wire import Refusal, Request
 # for the same things; the other limits are AWS's documentation of CreateSession and of STS.
 _ARN_RULES: dict[str, dict[str, Any]] = {
     "trustAnchorArn": {
-        "min": 1, "max": 1011,
-        "pattern": r"arn:aws(-[^:]+)?:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[^/:]+"},
+        "min": 1,
+        "max": 1011,
+        "pattern": r"arn:aws(-[^:]+)?:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[^/:]+",
+    },
     "profileArn": {
-        "min": 1, "max": 1011,
-        "pattern": r"arn:aws(-[^:]+)?:rolesanywhere:[a-z0-9-]+:\d{12}:profile/[^/:]+"},
+        "min": 1,
+        "max": 1011,
+        "pattern": r"arn:aws(-[^:]+)?:rolesanywhere:[a-z0-9-]+:\d{12}:profile/[^/:]+",
+    },
     "roleArn": {"min": 1, "max": 1011, "pattern": r"arn:aws(-[^:]+)?:iam::\d{12}:role/.+"},
 }
 _DURATION_RULES = {"min": 900, "max": 43200}
@@ -77,7 +81,8 @@ def _failures(
     if duration is not None:
         yield from validation.number_failures(_DURATION_RULES, duration, "durationSeconds")
     yield from validation.length_failures(
-        {"max": _PROPERTIES_MAXIMUM}, properties, "instanceProperties")
+        {"max": _PROPERTIES_MAXIMUM}, properties, "instanceProperties"
+    )
     for key, value in properties.items():
         yield from validation.string_failures(_PROPERTY_RULES, key, "instanceProperties.key")
         yield from validation.string_failures(_PROPERTY_RULES, value, f"instanceProperties.{key}")

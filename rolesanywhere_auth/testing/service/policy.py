@@ -114,7 +114,7 @@ def _objection(
         value = _single(condition.key, values.get(condition.key.lower()))
         if not _holds(condition, value):
             name = condition.operator + ("IfExists" if condition.if_exists else "")
-            found = "absent" if value is None else repr(value)
+            found = "no such key" if value is None else repr(value)
             return f"{name} {condition.key} wants {list(condition.wanted)}, the request has {found}"
     return None
 

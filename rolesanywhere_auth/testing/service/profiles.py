@@ -53,7 +53,8 @@ def update(call: Call) -> dict[str, Any]:
         managed_policy_arns=tuple(members.get("managedPolicyArns", profile.managed_policy_arns)),
         duration_seconds=members.get("durationSeconds", profile.duration_seconds),
         accept_role_session_name=members.get(
-            "acceptRoleSessionName", profile.accept_role_session_name),
+            "acceptRoleSessionName", profile.accept_role_session_name
+        ),
     )
     return resources.updated(call, profile, describe)
 
@@ -79,8 +80,10 @@ def delete_mapping(call: Call) -> dict[str, Any]:
     gone = [_shown(specifier) for specifier in call.members.get("specifiers", rules)]
     unknown = [specifier for specifier in gone if specifier not in rules]
     if unknown:
-        raise invalid(f"The profile maps no {', '.join(unknown)} of {field}; "
-                      f"it maps {', '.join(rules) or 'nothing'}.")
+        raise invalid(
+            f"The profile maps no {', '.join(unknown)} of {field}; "
+            f"it maps {', '.join(rules) or 'nothing'}."
+        )
     return _store_mappings(call, profile, field, tuple(r for r in rules if r not in gone))
 
 
@@ -96,8 +99,7 @@ def _store_mappings(
     if rules:
         mapped = [{"specifier": rule} for rule in rules]
         mappings.append({"certificateField": field, "mappingRules": mapped})
-    return resources.updated(
-        call, replace(profile, attribute_mappings=tuple(mappings)), describe)
+    return resources.updated(call, replace(profile, attribute_mappings=tuple(mappings)), describe)
 
 
 def _shown(specifier: str) -> str:

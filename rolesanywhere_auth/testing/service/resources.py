@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rolesanywhere_auth.testing.service.state import (
     CRL,
@@ -21,9 +21,6 @@ from rolesanywhere_auth.testing.service.state import (
     wire_members,
 )
 from rolesanywhere_auth.testing.service.wire import invalid
-
-if TYPE_CHECKING:
-    from rolesanywhere_auth.testing.service.state import Subject
 
 _DEFAULT_PAGE = 50
 SwitchT = TypeVar("SwitchT", TrustAnchor, Profile, CRL)
@@ -68,8 +65,9 @@ def keep_tags(call: Call, item: Resource) -> None:
         call.shelf.tags[arn_of(item)] = tags
 
 
-def created(call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[str, Any]]
-            ) -> dict[str, Any]:
+def created(
+    call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[str, Any]]
+) -> dict[str, Any]:
     """Store a new *item* with its alias and tags, and describe it."""
     item = keep_alias(call, item)
     call.shelf.put(item)
@@ -77,8 +75,9 @@ def created(call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[
     return describe(call, item)
 
 
-def updated(call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[str, Any]]
-            ) -> dict[str, Any]:
+def updated(
+    call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[str, Any]]
+) -> dict[str, Any]:
     """Store the changed *item*; the answer names the alias it had if that changed."""
     before = item.alias_name
     item = replace(keep_alias(call, item), updated_at=call.now)
@@ -150,8 +149,9 @@ def lister(
         if size < 1:
             raise invalid(f"The page size must be at least 1, not {size}.")
         page: dict[str, Any] = {
-            plural: [next(iter(describe(call, item).values())) for item in
-                     items[start:start + size]]
+            plural: [
+                next(iter(describe(call, item).values())) for item in items[start : start + size]
+            ]
         }
         if start + size < len(items):
             page["nextToken"] = base64.urlsafe_b64encode(f"from:{start + size}".encode()).decode()

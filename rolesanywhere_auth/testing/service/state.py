@@ -145,16 +145,23 @@ class Shelf:
         """
         item = self.resources.get(self._arn_of(kind, identifier))
         if not isinstance(item, kind):
-            raise not_found(f"No {KINDS[kind]} {identifier} in account {self.account_id}, "
-                            f"Region {self.region}.")
+            raise not_found(
+                f"No {KINDS[kind]} {identifier} in account {self.account_id}, Region {self.region}."
+            )
         return item
 
     def _arn_of(self, kind: type[ResourceT], identifier: str) -> str:
         alias = self.arn(f"alias/{KINDS[kind]}", "")
         if identifier.startswith(alias):
             name = identifier.removeprefix(alias)
-            return next((arn_of(item) for item in self.all(kind)
-                         if getattr(item, "alias_name", None) == name), "")
+            return next(
+                (
+                    arn_of(item)
+                    for item in self.all(kind)
+                    if getattr(item, "alias_name", None) == name
+                ),
+                "",
+            )
         return identifier if identifier.startswith("arn:") else self.arn(KINDS[kind], identifier)
 
     def put(self, item: Resource) -> None:

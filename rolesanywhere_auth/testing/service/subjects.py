@@ -40,13 +40,19 @@ def record(
         arn = shelf.arn("subject", identifier)
         subject = Subject(identifier, arn, text, created_at=now, updated_at=now, last_seen_at=now)
     seen = _credential(certificate, now=now, failed=failed)
-    others = [item for item in subject.credentials
-              if item["x509CertificateData"] != seen["x509CertificateData"]]
+    others = [
+        item
+        for item in subject.credentials
+        if item["x509CertificateData"] != seen["x509CertificateData"]
+    ]
     subject = replace(subject, credentials=(seen, *others), last_seen_at=now, updated_at=now)
     if instance_properties:
         entry = {"seenAt": now, "properties": dict(instance_properties), "failed": failed}
-        earlier = [item for item in subject.instance_properties
-                   if item["properties"] != entry["properties"]]
+        earlier = [
+            item
+            for item in subject.instance_properties
+            if item["properties"] != entry["properties"]
+        ]
         subject = replace(subject, instance_properties=(entry, *earlier))
     shelf.put(subject)
     return subject

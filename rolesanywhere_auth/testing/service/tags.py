@@ -44,8 +44,9 @@ def list_tags(call: Call) -> dict[str, Any]:
 def _known(call: Call) -> str:
     arn: str = call.members["resourceArn"]
     if arn not in call.shelf.resources:
-        raise not_found(f"No resource {arn} in account {call.shelf.account_id}, "
-                        f"Region {call.shelf.region}.")
+        raise not_found(
+            f"No resource {arn} in account {call.shelf.account_id}, Region {call.shelf.region}."
+        )
     return arn
 
 

@@ -32,27 +32,42 @@ class Text:
 
 
 CROSS_ACCOUNT_ROLE = Text(
-    403, _ACCESS_DENIED, "Cross-account pass role is not allowed", "the live service; code ours")
+    403, _ACCESS_DENIED, "Cross-account pass role is not allowed", "the live service; code ours"
+)
 TRUST_ANCHOR_NOT_FOUND = Text(404, _NOT_FOUND, "Trust anchor {arn} does not exist.", "ours")
 PROFILE_NOT_FOUND = Text(404, _NOT_FOUND, "Profile {arn} does not exist.", "ours")
 ACCOUNTS_DIFFER = Text(
-    400, _INVALID,
+    400,
+    _INVALID,
     "The {what} {arn} has a different account ID than the trust anchor {anchor}.",
-    "the live service says 'different account ID' with this status; the rest is ours")
+    "the live service says 'different account ID' with this status; the rest is ours",
+)
 REGIONS_DIFFER = Text(
-    400, _INVALID, "The {what} is in Region {region}, the trust anchor {anchor} is not.", "ours")
+    400, _INVALID, "The {what} is in Region {region}, the trust anchor {anchor} is not.", "ours"
+)
 TRUST_ANCHOR_DISABLED = Text(
-    403, _ACCESS_DENIED, "Trust anchor is disabled", "a user's troubleshooting table")
-PROFILE_DISABLED = Text(403, _ACCESS_DENIED, "Profile is disabled", "a user's troubleshooting table")
+    403, _ACCESS_DENIED, "Trust anchor is disabled", "a user's troubleshooting table"
+)
+PROFILE_DISABLED = Text(
+    403, _ACCESS_DENIED, "Profile is disabled", "a user's troubleshooting table"
+)
 ROLE_NOT_IN_PROFILE = Text(
-    403, _ACCESS_DENIED, "Requested Role isn't one of those listed in the Profile",
-    "the live service")
+    403,
+    _ACCESS_DENIED,
+    "Requested Role isn't one of those listed in the Profile",
+    "the live service",
+)
 SESSION_NAME_REFUSED = Text(
-    403, _ACCESS_DENIED, "Not authorized to set roleSessionName", "the live service; AWS's EKS guide")
-UNABLE_TO_ASSUME = Text(
-    403, _ACCESS_DENIED, "Unable to assume role for {arn}", "the live service")
+    403,
+    _ACCESS_DENIED,
+    "Not authorized to set roleSessionName",
+    "the live service; AWS's EKS guide",
+)
+UNABLE_TO_ASSUME = Text(403, _ACCESS_DENIED, "Unable to assume role for {arn}", "the live service")
 DURATION_TOO_LONG = Text(
-    403, _ACCESS_DENIED,
+    403,
+    _ACCESS_DENIED,
     "Unable to assume role for {arn}. The requested DurationSeconds exceeds the "
     "MaxSessionDuration set for this role.",
-    "the live service; the full stop between the sentences is ours")
+    "the live service; the full stop between the sentences is ours",
+)

@@ -15,8 +15,13 @@ from rolesanywhere_auth.testing.service.wire import invalid
 
 # The defaults are those of UG/customize-notification-settings.
 _DEFAULT_NOTIFICATIONS = tuple(
-    {"enabled": True, "event": event, "threshold": 45, "channel": "ALL",
-     "configuredBy": "rolesanywhere.amazonaws.com"}
+    {
+        "enabled": True,
+        "event": event,
+        "threshold": 45,
+        "channel": "ALL",
+        "configuredBy": "rolesanywhere.amazonaws.com",
+    }
     for event in ("CA_CERTIFICATE_EXPIRY", "END_ENTITY_CERTIFICATE_EXPIRY")
 )
 
@@ -40,7 +45,8 @@ def create(call: Call) -> dict[str, Any]:
         created_at=call.now,
         updated_at=call.now,
         notification_settings=_merged(
-            call, _DEFAULT_NOTIFICATIONS, members.get("notificationSettings", [])),
+            call, _DEFAULT_NOTIFICATIONS, members.get("notificationSettings", [])
+        ),
         crl_dp_revocation_enabled=members.get("crlDpRevocationEnabled", False),
     )
     return resources.created(call, anchor, describe)
@@ -90,16 +96,16 @@ def _merged(
 def _certificates(source: Mapping[str, Any]) -> tuple[x509.Certificate, ...]:
     kind = source.get("sourceType")
     if kind != "CERTIFICATE_BUNDLE":
-        raise invalid(f"This emulator knows trust anchors of sourceType CERTIFICATE_BUNDLE alone, "
-                      f"not {kind}: give the CA's PEM as x509CertificateData.")
+        raise invalid(
+            f"This emulator knows trust anchors of sourceType CERTIFICATE_BUNDLE alone, "
+            f"not {kind}: give the CA's PEM as x509CertificateData."
+        )
     pem = source.get("sourceData", {}).get("x509CertificateData")
     if pem is None:
-        raise invalid("A trust anchor of sourceType CERTIFICATE_BUNDLE needs "
-                      "sourceData.x509CertificateData.")
-    certificates = trust.load_anchor_bundle(pem)
-    for certificate in certificates:
-        trust.check_anchor(certificate)
-    return tuple(certificates)
+        raise invalid(
+            "A trust anchor of sourceType CERTIFICATE_BUNDLE needs sourceData.x509CertificateData."
+        )
+    return trust.load_anchor_bundle(pem)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -1,0 +1,70 @@
+"""What `Emulator.set_up` makes: everything a client needs to sign in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth.testing.service.state import partition_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A trust anchor, a profile and a role in the emulator, and a certificate that fits them.
+
+    ``certificate``, ``private_key`` and ``chain`` are files in a private temporary
+    directory, which goes when the emulator stops or is cleared. ``chain`` is None
+    when no intermediate stands between the leaf and its root.
+    """
+
+    authority: CertificateAuthority
+    leaf: Leaf
+    trust_anchor_arn: str
+    profile_arn: str
+    role_arn: str
+    certificate: Path
+    private_key: Path
+    chain: Path | None
+    endpoint_url: str
+
+    def config_arguments(self) -> dict[str, Any]:
+        """The keyword arguments for `rolesanywhere_auth.RolesAnywhereConfig`."""
+        return {
+            "trust_anchor_arn": self.trust_anchor_arn,
+            "profile_arn": self.profile_arn,
+            "role_arn": self.role_arn,
+            "certificate": self.certificate,
+            "private_key": self.private_key,
+            "certificate_chain": self.chain,
+            "endpoint_url": self.endpoint_url,
+        }
+
+
+def least_privilege_trust_policy(
+    *, region: str, account_id: str, trust_anchor_arn: str | None = None
+) -> dict[str, Any]:
+    """A role's trust policy for Roles Anywhere, bound to one trust anchor.
+
+    Without *trust_anchor_arn* it is bound to all trust anchors of the account in
+    the Region (UG/trust-model recommends both condition keys).
+    """
+    anchors = f"arn:{partition_of(region)}:rolesanywhere:{region}:{account_id}:trust-anchor/*"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "rolesanywhere.amazonaws.com"},
+                "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+                "Condition": {
+                    "ArnLike": {"aws:SourceArn": trust_anchor_arn or anchors},
+                    "StringEquals": {"aws:SourceAccount": account_id},
+                },
+            }
+        ],
+    }

@@ -1,0 +1,91 @@
+"""Makes things in the emulator, by requests to the service's own control plane."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth.testing.service.wire import Request
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf
+    from rolesanywhere_auth.testing.service.core import Service
+
+
+class Workshop:
+    """Trust anchors, profiles and CRLs of one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._anchors: list[tuple[CertificateAuthority, str]] = []
+        self._crls: dict[tuple[int, str], str] = {}
+
+    def forget(self) -> None:
+        """Forget which authority belongs to which trust anchor."""
+        self._anchors.clear()
+        self._crls.clear()
+
+    def trust_anchor(self, authority: CertificateAuthority) -> str:
+        """An enabled trust anchor of *authority*'s certificate; its ARN."""
+        data = {"x509CertificateData": authority.certificate_pem}
+        source = {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": data}
+        members = {"name": "emulator", "source": source, "enabled": True}
+        arn: str = self._call("/trustanchors", members)["trustAnchor"]["trustAnchorArn"]
+        self.remember(authority, arn)
+        return arn
+
+    def remember(self, authority: CertificateAuthority, anchor_arn: str) -> None:
+        """Certificates of *authority* sign in by this trust anchor: `revoke` needs to know."""
+        if (authority, anchor_arn) not in self._anchors:
+            self._anchors.append((authority, anchor_arn))
+
+    def profile(
+        self, role_arn: str, *, session_duration: int, accept_role_session_name: bool
+    ) -> str:
+        """An enabled profile of one role; its ARN."""
+        members = {
+            "name": "emulator",
+            "roleArns": [role_arn],
+            "durationSeconds": session_duration,
+            "acceptRoleSessionName": accept_role_session_name,
+            "enabled": True,
+        }
+        arn: str = self._call("/profiles", members)["profile"]["profileArn"]
+        return arn
+
+    def revoke(self, leaf: Leaf) -> None:
+        """Put *leaf* on its CA's CRL, and that into each trust anchor of the CA."""
+        issuer = leaf.certificate.issuer
+        known = [item for item in self._anchors if item[0].certificate.subject == issuer]
+        if not known:
+            raise ValueError(
+                f"No trust anchor of {issuer.rfc4514_string()!r} was made by set_up() or "
+                "create_trust_anchor(); import its CRL with control_plane().import_crl()."
+            )
+        for authority, anchor_arn in known:
+            authority.revoke(leaf)
+            self._import_crl(authority, anchor_arn)
+
+    def _import_crl(self, authority: CertificateAuthority, anchor_arn: str) -> None:
+        data = base64.b64encode(authority.crl_pem().encode()).decode()
+        key = (authority.certificate.serial_number, anchor_arn)
+        if key in self._crls:
+            self._call(f"/crl/{self._crls[key]}", {"crlData": data}, method="PATCH")
+            return
+        members = {
+            "name": "emulator",
+            "crlData": data,
+            "trustAnchorArn": anchor_arn,
+            "enabled": True,
+        }
+        self._crls[key] = self._call("/crls", members)["crl"]["crlId"]
+
+    def _call(self, path: str, members: dict[str, Any], *, method: str = "POST") -> dict[str, Any]:
+        headers = (("Content-Type", "application/json"),)
+        request = Request(method, path, "", headers, json.dumps(members).encode())
+        answer = self._service.handle(request)
+        body: dict[str, Any] = json.loads(answer.body)
+        if answer.status >= 300:
+            raise ValueError(f"The emulator refused {method} {path}: {body['message']}")
+        return body

@@ -1,0 +1,74 @@
+"""moto's server on loopback with the Roles Anywhere add-on: AWS behind the emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+from collections.abc import Iterator
+
+from moto.server import ThreadedMotoServer
+
+from rolesanywhere_auth.testing.fronts.moto import create_administrator, register
+from rolesanywhere_auth.testing.service.core import Service
+
+
+class MotoServer:
+    """moto in this process, on a free port; one at a time, since moto's state is global.
+
+    Args:
+        service: who answers for Roles Anywhere.
+        account_id: the account of `administrator`.
+        region: its Region.
+    """
+
+    def __init__(self, service: Service, *, account_id: str, region: str) -> None:
+        self._account_id = account_id
+        self._region = region
+        self._registration = register(service)
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.administrator = ("", "")
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where every AWS service of moto is."""
+        host, port = self._server.get_host_and_port()
+        return f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Start with an empty AWS and an administrator in it."""
+        # werkzeug prints a line for each request unless a level is set.
+        logger = logging.getLogger("werkzeug")
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
+        self._server.start()
+        self.reset()
+
+    def stop(self) -> None:
+        """Stop, and leave moto as it was before."""
+        self._post("/moto-api/reset", b"")
+        self._server.stop()
+        self._registration.unregister()
+
+    def reset(self) -> None:
+        """Empty every service of moto; the administrator gets new keys."""
+        self._post("/moto-api/reset", b"")
+        self.administrator = create_administrator(self._account_id, region=self._region)
+
+    @contextlib.contextmanager
+    def enforcing_iam(self) -> Iterator[None]:
+        """Let moto check signatures and IAM policies of every call within the block."""
+        answer = json.loads(self._post("/moto-api/reset-auth", b"0"))
+        before = answer["PREVIOUS_INITIAL_NO_AUTH_ACTION_COUNT"]
+        try:
+            yield
+        finally:
+            self._post("/moto-api/reset-auth", str(before).encode())
+
+    def _post(self, path: str, body: bytes) -> bytes:
+        # Not urllib: it would ask a proxy of the environment.
+        connection = http.client.HTTPConnection(*self._server.get_host_and_port(), timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", path, body=body)
+            return connection.getresponse().read()

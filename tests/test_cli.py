@@ -1,0 +1,227 @@
+"""The command line: the Go helper's flags for files and its JSON; each test a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rolesanywhere_auth import __version__, cli
+from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing.emulator import Setup
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One emulator for the module."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Emulator:
+    """The emulator, empty."""
+    running.clear()
+    return running
+
+
+def flags(setup: Setup) -> list[str]:
+    """The flags that sign in with *setup*."""
+    return [
+        "credential-process",
+        "--trust-anchor-arn",
+        setup.trust_anchor_arn,
+        f"--profile-arn={setup.profile_arn}",
+        "--role-arn",
+        setup.role_arn,
+        "--certificate",
+        str(setup.certificate),
+        "--private-key",
+        str(setup.private_key),
+        "--endpoint",
+        setup.endpoint_url,
+    ]
+
+
+def test_prints_what_credential_process_expects(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One JSON object with the protocol's members on standard output, nothing on the other."""
+    status = cli.main([*flags(emulator.set_up()), "--session-duration", "1800"])
+
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert status == 0
+    assert err == ""
+    assert list(answer) == [
+        "Version",
+        "AccessKeyId",
+        "SecretAccessKey",
+        "SessionToken",
+        "Expiration",
+    ]
+    assert answer["Version"] == 1
+    assert answer["AccessKeyId"].startswith("ASIA")
+    assert answer["Expiration"].endswith("Z")
+    assert emulator.events[0].duration_seconds == 1800
+
+
+def test_as_a_process(emulator: Emulator, command: list[str]) -> None:
+    """``python -m rolesanywhere_auth`` is the same command."""
+    done = subprocess.run(
+        [*command, *flags(emulator.set_up())], capture_output=True, text=True, check=True
+    )
+
+    assert json.loads(done.stdout)["Version"] == 1
+
+
+def test_intermediates_name_and_region_are_passed_on(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--intermediates, --role-session-name, --region and --with-proxy mean what the helper's do."""
+    from rolesanywhere_auth.testing import CertificateAuthority
+
+    root = CertificateAuthority("Root")
+    setup = emulator.set_up(
+        authority=root.intermediate(), anchor=root, accept_role_session_name=True
+    )
+    assert setup.chain
+
+    status = cli.main(
+        [
+            *flags(setup),
+            *("--intermediates", str(setup.chain)),
+            *("--role-session-name", "host-42"),
+            *("--region", "eu-west-1"),
+            "--with-proxy",
+        ]
+    )
+
+    assert status == 0, capsys.readouterr().err
+    assert emulator.events[0].role_session_name == "host-42"
+
+
+@pytest.mark.parametrize("way", ["--passphrase-file", "--pkcs8-password"])
+def test_passphrase(
+    way: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An encrypted key opens with a passphrase file, or with the helper's own flag."""
+    setup = emulator.set_up()
+    key = tmp_path / "encrypted.key"
+    key.write_text(setup.leaf.encrypted_private_key_pem("s3cret"))
+    file = tmp_path / "passphrase"
+    file.write_text("s3cret\n")
+    arguments = flags(setup)
+    arguments[arguments.index("--private-key") + 1] = str(key)
+
+    value = str(file) if way == "--passphrase-file" else "s3cret"
+    assert cli.main([*arguments, way, value]) == 0
+    assert json.loads(capsys.readouterr().out)["Version"] == 1
+
+
+def test_wrong_input_is_one_line_and_status_1(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot work is one line on standard error that names file or setting, and status 1."""
+    setup = emulator.set_up()
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    missing = tmp_path / "gone.pem"
+    arguments = flags(setup)
+    arguments[arguments.index("--certificate") + 1] = str(missing)
+    cases = {
+        str(missing): arguments,
+        "both": [*flags(setup), "--passphrase-file", "x", "--pkcs8-password", "y"],
+        "No such file": [*flags(setup), "--passphrase-file", str(missing)],
+        "not text": [*flags(setup), "--passphrase-file", str(binary)],
+        "900 to 43200": [*flags(setup), "--session-duration", "5"],
+    }
+    for text, given in cases.items():
+        assert cli.main(given) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert err.startswith("rolesanywhere-auth: ")
+        assert text in err
+    assert emulator.events == []
+
+
+def test_refusal_of_the_service_is_explained(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The service's own words, and what is known to cause them."""
+    setup = emulator.set_up()
+    emulator.revoke(setup.leaf)
+
+    assert cli.main(flags(setup)) == 1
+    err = capsys.readouterr().err
+    assert "Certificate revoked" in err
+    assert "CRL" in err
+
+
+def test_debug_shows_no_secret(emulator: Emulator, command: list[str]) -> None:
+    """--debug logs to standard error; the credentials are on standard output alone."""
+    done = subprocess.run(
+        [*command, *flags(emulator.set_up()), "--debug"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    answer = json.loads(done.stdout)
+    assert "rolesanywhere_auth.credentials" in done.stderr
+    for name in ("SecretAccessKey", "SessionToken"):
+        assert answer[name] not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_no_verify_ssl(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """--no-verify-ssl goes through where the CA is unknown; without it the error helps."""
+    arguments = flags(emulator.set_up())
+    arguments[-1] = emulator.https_endpoint_url
+
+    assert cli.main(arguments) == 1
+    assert "AWS_CA_BUNDLE" in capsys.readouterr().err
+    assert cli.main([*arguments, "--no-verify-ssl"]) == 0
+
+
+def test_version_and_usage(command: list[str]) -> None:
+    """--version names the version; no command, or an unknown flag, is status 2 with usage."""
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"rolesanywhere-auth {__version__}\n"
+
+    for wrong in ([], ["credential-process", "--role", "x"]):
+        done = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "usage:" in done.stderr
+
+
+def test_demo_runs(command: list[str]) -> None:
+    """The demo ends in 0, and what it prints is the whole story."""
+    done = subprocess.run([*command, "demo"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "assumed-role/demo/",
+        "b'from outside AWS'",
+        "AccessDenied, as the role does not allow it",
+        "HTTP 403 AccessDeniedException: Certificate revoked",
+    ):
+        assert text in done.stdout
+
+
+def test_demo_without_moto_names_the_extra(tmp_path: Path, command: list[str]) -> None:
+    """Without the testing extra the demo says what to install."""
+    (tmp_path / "moto.py").write_text("raise ImportError('hidden by the test')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+
+    done = subprocess.run(
+        [*command, "demo"], capture_output=True, text=True, check=False, env=environment
+    )
+
+    assert done.returncode == 1
+    assert "pip install 'rolesanywhere-auth[testing]'" in done.stderr

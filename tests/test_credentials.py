@@ -1,0 +1,410 @@
+"""Credentials that sign in when first needed, and again before expiry: against the emulator."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+
+from rolesanywhere_auth import (
+    CertificateExpiredError,
+    CertificateLoadError,
+    CertificateRevokedError,
+    InvalidResponseError,
+    RolesAnywhereConfig,
+    RolesAnywhereCredentials,
+    ServiceUnavailableError,
+    TransportError,
+    create_session,
+)
+from rolesanywhere_auth.credentials import SignIn
+from rolesanywhere_auth.testing import Emulator
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One emulator for the module."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Emulator:
+    """The emulator, empty."""
+    running.clear()
+    return running
+
+
+@pytest.fixture
+def config(emulator: Emulator) -> RolesAnywhereConfig:
+    """A configuration that signs in for an hour."""
+    return RolesAnywhereConfig(**emulator.set_up().config_arguments())
+
+
+class Time:
+    """A clock that starts now and moves when told."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass without waiting."""
+        self.slept.append(seconds)
+
+
+def credentials_for(config: RolesAnywhereConfig, clock: Time) -> RolesAnywhereCredentials:
+    """Credentials that go by *clock*."""
+    return RolesAnywhereCredentials(config, now=clock, sleep=clock.sleep)
+
+
+def sign_ins(emulator: Emulator) -> int:
+    """How many CreateSession calls reached the service."""
+    return len(emulator.events)
+
+
+def test_nothing_happens_before_the_first_use(config: RolesAnywhereConfig) -> None:
+    """Making them reads no file and sends nothing; the account id is known at once."""
+    gone = replace(config, certificate="/no/such/file.pem")
+    credentials = RolesAnywhereCredentials(gone)
+
+    assert isinstance(credentials, RefreshableCredentials)
+    assert credentials.method == "custom-rolesanywhere"
+    assert credentials.account_id == "111122223333"
+    assert credentials.expires_at is None
+    assert credentials.refresh_needed()
+    with pytest.raises(CertificateLoadError, match="/no/such/file.pem"):
+        credentials.get_frozen_credentials()
+
+
+def test_first_use_signs_in(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """The first use gives one session's keys and the role's account; later ones the same."""
+    credentials = RolesAnywhereCredentials(config)
+    before = time.time()
+
+    frozen = credentials.get_frozen_credentials()
+
+    assert isinstance(frozen, ReadOnlyCredentials)
+    assert frozen.access_key.startswith("ASIA")
+    assert frozen.secret_key
+    assert frozen.account_id == "111122223333"
+    assert (credentials.access_key, credentials.secret_key, credentials.token) == (
+        frozen.access_key,
+        frozen.secret_key,
+        frozen.token,
+    )
+    assert credentials.expires_at is not None
+    assert 3590 <= credentials.expires_at.timestamp() - before <= 3610
+    assert sign_ins(emulator) == 1
+
+
+def test_fifty_calls_on_the_shortest_session_sign_in_once(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """50 calls on a 900 s session make one CreateSession (botocore's own windows make 50)."""
+    credentials = RolesAnywhereCredentials(replace(config, session_duration=900))
+
+    keys = {credentials.get_frozen_credentials().access_key for _ in range(50)}
+
+    assert len(keys) == 1
+    assert sign_ins(emulator) == 1
+
+
+@pytest.mark.parametrize(
+    ("duration", "window"),
+    [(900, 300), (1200, 300), (1260, 900), (3600, 900), (5340, 900), (5400, 3600), (43200, 3600)],
+)
+def test_renewal_begins_with_the_advisory_window(
+    emulator: Emulator, duration: int, window: int
+) -> None:
+    """5, 15 and 60 minutes before expiry for lifetimes up to 20, under 90 minutes, and longer."""
+    clock = Time()
+    setup = emulator.set_up(session_duration=duration)
+    config = RolesAnywhereConfig(**setup.config_arguments(), session_duration=duration)
+    credentials = credentials_for(config, clock)
+    first = credentials.get_frozen_credentials()
+
+    clock.ahead = duration - window - 5
+    assert credentials.get_frozen_credentials() == first
+    assert not credentials.refresh_needed()
+    assert credentials.refresh_needed(window + 10)
+    clock.ahead = duration - window + 5
+    assert credentials.refresh_needed()
+    emulator.advance(clock.ahead)
+    assert credentials.get_frozen_credentials() != first
+    assert sign_ins(emulator) == 2
+
+
+def test_many_threads_make_one_sign_in(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """64 threads that come at once to a cold object get the same keys of one sign-in."""
+    credentials = RolesAnywhereCredentials(config)
+    gate = threading.Barrier(64)
+    keys: list[str] = []
+
+    def use() -> None:
+        gate.wait()
+        keys.append(credentials.get_frozen_credentials().access_key)
+
+    threads = [threading.Thread(target=use) for _ in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(keys) == 64
+    assert len(set(keys)) == 1
+    assert sign_ins(emulator) == 1
+
+
+def test_failed_renewal_keeps_good_credentials(
+    emulator: Emulator, config: RolesAnywhereConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With minutes left, a failing service costs a warning and not every call an attempt."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    first = credentials.get_frozen_credentials()
+    clock.ahead = 3600 - 600
+    emulator.advance(clock.ahead)
+    emulator.fail_next(3)
+
+    assert [credentials.get_frozen_credentials() for _ in range(20)] == [first] * 20
+    assert len(clock.slept) == 2  # three attempts of one sign-in
+    assert caplog.text.count("renewal failed") == 1
+
+    clock.ahead += 61
+    emulator.advance(61)
+    assert credentials.get_frozen_credentials() != first
+
+
+def test_failure_without_time_left_is_raised(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """Within the last minute the service's own error comes through, and the next call tries."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    credentials.get_frozen_credentials()
+    clock.ahead = 3600 - 30
+    emulator.advance(clock.ahead)
+    emulator.fail_next(3)
+
+    with pytest.raises(ServiceUnavailableError):
+        credentials.get_frozen_credentials()
+    assert credentials.get_frozen_credentials().access_key.startswith("ASIA")
+
+
+def test_revoked_certificate_is_refused_at_the_next_sign_in(emulator: Emulator) -> None:
+    """Revocation stops new sessions, not the one that was issued."""
+    clock = Time()
+    setup = emulator.set_up()
+    credentials = credentials_for(RolesAnywhereConfig(**setup.config_arguments()), clock)
+    first = credentials.get_frozen_credentials()
+    emulator.revoke(setup.leaf)
+
+    assert credentials.get_frozen_credentials() == first
+    clock.ahead = 3600
+    emulator.advance(3600)
+    with pytest.raises(CertificateRevokedError) as caught:
+        credentials.get_frozen_credentials()
+    assert (caught.value.status, caught.value.service_message) == (403, "Certificate revoked")
+    assert caught.value.request_id
+
+
+def test_leaf_that_expires_meanwhile_is_not_sent(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """A certificate that expired since it was loaded is an error before any request."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    credentials.get_frozen_credentials()
+    clock.ahead = 400 * 86400
+
+    with pytest.raises(CertificateExpiredError):
+        credentials.get_frozen_credentials()
+    assert sign_ins(emulator) == 1
+
+
+def test_wrong_clock_is_corrected_once_and_remembered(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """A clock an hour behind costs one refusal; the next sign-in uses the right time at once.
+
+    The moment of renewal goes by the corrected clock too.
+    """
+    emulator.advance(3600)
+    clock = Time()
+    credentials = credentials_for(config, clock)
+
+    first = credentials.get_frozen_credentials()
+
+    assert [event.error_code is None for event in emulator.events] == [False, True]
+    assert not credentials.refresh_needed()
+    clock.ahead = 3600 - 600
+    emulator.advance(3600 - 600)
+    assert credentials.get_frozen_credentials() != first
+    assert [event.error_code is None for event in emulator.events] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"credentialSet":[]}',
+        b'{"credentialSet":[{"credentials":{"accessKeyId":null,"secretAccessKey":null,'
+        b'"sessionToken":null,"expiration":"2099-01-01T00:00:00Z"}}]}',
+        b'{"credentialSet":[{"credentials":{"accessKeyId":"A","secretAccessKey":"B",'
+        b'"sessionToken":"C","expiration":"2020-01-01T00:00:00Z"}}]}',
+        b'{"credentialSet":[{"cred',
+    ],
+)
+def test_bad_answer_is_never_a_result(
+    emulator: Emulator, config: RolesAnywhereConfig, body: bytes
+) -> None:
+    """A success without complete, valid credentials is an error, and replaces nothing."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    first = credentials.get_frozen_credentials()
+    clock.ahead = 3600 - 30
+    emulator.advance(clock.ahead)
+    emulator.inject(*[(201, {"Content-Type": "application/json"}, body)] * 3)
+
+    with pytest.raises(InvalidResponseError):
+        credentials.get_frozen_credentials()
+    assert credentials.get_frozen_credentials() != first
+
+
+def test_dropped_connections_are_tried_again(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """Two dropped connections are healed by the third attempt, with growing pauses at most."""
+    clock = Time()
+    emulator.inject("drop", "drop")
+
+    credentials_for(config, clock).get_frozen_credentials()
+
+    assert len(clock.slept) == 2
+    assert clock.slept[0] <= 0.05
+    assert clock.slept[1] <= 0.1
+
+
+def test_attempts_end(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """After max_attempts the last error is raised."""
+    clock = Time()
+    emulator.inject("drop", "drop")
+
+    with pytest.raises(TransportError):
+        credentials_for(replace(config, max_attempts=2), clock).get_frozen_credentials()
+    assert len(clock.slept) == 1
+
+
+def test_create_session_is_one_call(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """create_session() gives the whole answer, typed, and shows no secret."""
+    found = create_session(config)
+
+    assert found.access_key.startswith("ASIA")
+    assert found.role_arn == config.role_arn
+    assert str(found.assumed_role_arn).startswith("arn:aws:sts::111122223333:assumed-role/app/")
+    assert str(found.subject_arn).startswith("arn:aws:rolesanywhere:eu-west-1:111122223333:subject/")
+    assert found.source_identity == "CN=app"
+    assert found.account_id == "111122223333"
+    assert found.expiration > datetime.now(timezone.utc)
+    for secret in (found.secret_key, found.token):
+        assert secret not in repr(found)
+    assert sign_ins(emulator) == 1
+
+
+def test_pickle_carries_the_configuration_alone(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """A copy in another process signs in by itself: no secret travels."""
+    credentials = RolesAnywhereCredentials(config)
+    frozen = credentials.get_frozen_credentials()
+
+    pickled = pickle.dumps(credentials)
+    again = pickle.loads(pickled)
+
+    for secret in (frozen.secret_key, frozen.token, frozen.access_key):
+        assert str(secret).encode() not in pickled
+    assert again.config == config
+    assert again.get_frozen_credentials() != frozen
+    assert copy.deepcopy(credentials).config == config
+    assert sign_ins(emulator) == 2
+
+
+def test_child_of_fork_signs_in_by_itself(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """A child forked while another thread signs in does not hang on the parent's lock."""
+    credentials = RolesAnywhereCredentials(config)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Any) -> str:
+        inside.set()
+        go_on.wait(10)
+        return "pass"
+
+    emulator.inject(hold)
+    thread = threading.Thread(target=credentials.get_frozen_credentials)
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - a process of its own
+        ok = credentials.get_frozen_credentials().access_key.startswith("ASIA")
+        os._exit(0 if ok else 1)
+    status = _wait_for(child, seconds=10)
+    go_on.set()
+    thread.join()
+
+    assert status == 0
+
+
+def _wait_for(child: int, *, seconds: float) -> int | None:
+    """The exit status of *child*, or None (and it is killed) if it does not end in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return None
+
+
+def test_no_secret_in_log_or_repr(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With everything at DEBUG: no key, token, passphrase or key material, wherever it shows."""
+    caplog.set_level(logging.DEBUG)
+    setup = emulator.set_up()
+    passphrase = "correct horse battery staple"
+    key = tmp_path / "encrypted.key"
+    key.write_text(setup.leaf.encrypted_private_key_pem(passphrase))
+    config = replace(
+        RolesAnywhereConfig(**setup.config_arguments()), private_key=key, passphrase=passphrase
+    )
+    credentials = RolesAnywhereCredentials(config)
+    frozen = credentials.get_frozen_credentials()
+    emulator.fail_next(1, status=403, code="AccessDeniedException", message="Invalid signature")
+    sign_in = SignIn(config)
+    with pytest.raises(Exception, match="Invalid signature") as caught:
+        sign_in()
+
+    shown = caplog.text + repr([credentials, config, credentials._renewal.snapshot])
+    shown += repr([caught.value, caught.value.__dict__, sign_in])
+    lines = setup.leaf.private_key_pem.splitlines()
+    for secret in [frozen.secret_key, str(frozen.token), passphrase, *lines[1:-1]]:
+        assert secret not in shown
+    assert "signed in to arn:aws:sts::111122223333:assumed-role/app/" in caplog.text
+    assert caplog.text.count("signed in to") == 1
