@@ -23,7 +23,7 @@ nitpicky = True
 # Other projects' names. Looking them up would need the network, so that they are plain text.
 nitpick_ignore_regex = [
     ("py:.*", r"(boto3|botocore|cryptography|moto|pytest|x509)\..*"),
-    ("py:.*", r"(collections\.abc|datetime|os|pathlib|ssl|threading|typing)\..*"),
+    ("py:.*", r"(collections\.abc|contextlib|datetime|os|pathlib|ssl|threading|typing)\..*"),
     ("py:.*", r"(Callable\[\[\]|Iterator|Literal|Mapping|Path|PathLike|Sequence|datetime|timedelta)"),
     ("py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|[A-Z]\w+Error)"),
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.

@@ -159,8 +159,8 @@ def _looks_like_content(text: str) -> bool:
     """Whether a would-be path may be a key: then no message may show it."""
     if "\n" in text or "\r" in text or "PRIVATE KEY" in text or "-----" in text:
         return True
-    # Base64 of a DER SEQUENCE longer than 127 bytes always begins with "MI".
-    return len(text) >= 64 and re.fullmatch(r"MI[A-Za-z0-9+/=]+", text) is not None
+    # Base64 of DER begins with "M" as long as it begins with a SEQUENCE.
+    return re.fullmatch(r"\s*M[A-Za-z0-9+/\s]{59,}=*\s*", text) is not None
 
 
 def open_contents(material: Material, *, passphrase: bytes | None) -> Contents:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import logging
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     pkcs12,
 )
+from cryptography.x509 import InvalidVersion
 
 from rolesanywhere_auth._der import OCTET_STRING, SEQUENCE, DERError, Reader, context, encode
-from rolesanywhere_auth.errors import CertificateLoadError, PassphraseError
+from rolesanywhere_auth.errors import PassphraseError
+from rolesanywhere_auth.keys import unsupported_key
 
 logger = logging.getLogger("rolesanywhere_auth.certificates")
 
@@ -42,10 +44,12 @@ def open_pkcs12(
 
     Raises:
         PassphraseError: It does not open with this passphrase, nor without one.
-        CertificateLoadError: It is encrypted or built in a way that cannot be read.
+        UnsupportedKeyError: It holds a key of an unknown kind.
     """
     rest, keys = _cut_out_keys(data) if passphrase else (data, [])
-    bundle = _load(rest, passphrase, source=source)
+    bundle, opened_by = _load(rest, passphrase, source=source)
+    if keys and opened_by is None:  # then the key is encrypted with the empty passphrase
+        bundle, _ = _load(data, None, source=source)
     found = [bundle.cert, *bundle.additional_certs]
     certificates = [each.certificate.public_bytes(Encoding.DER) for each in found if each]
     if bundle.key is not None:
@@ -100,24 +104,26 @@ def _data(content: bytes) -> bytes:
     return encode(SEQUENCE, _DATA_OID + encode(context(0), encode(OCTET_STRING, content)))
 
 
-def _load(data: bytes, passphrase: bytes | None, *, source: str) -> pkcs12.PKCS12KeyAndCertificates:
+def _load(
+    data: bytes, passphrase: bytes | None, *, source: str
+) -> tuple[pkcs12.PKCS12KeyAndCertificates, bytes | None]:
+    """The bundle, and the passphrase that opened it."""
     attempts = [None] if passphrase is None else [passphrase, None]
     for attempt in attempts:
         try:
             bundle = pkcs12.load_pkcs12(data, attempt)
         except UnsupportedAlgorithm as error:
-            raise CertificateLoadError(
-                f"{source}: encrypted in a way that cannot be read here. Write it anew: "
-                "openssl pkcs12 -in OLD -nodes | openssl pkcs12 -export -out NEW.",
-                source=source,
-            ) from error
-        except ValueError:
+            raise unsupported_key(f"a key of an unknown kind ({error})", source=source) from error
+        except (ValueError, InternalError, InvalidVersion):
             continue
         if attempt is not passphrase:
             logger.debug("%s has no passphrase; the one given is not needed.", source)
-        return bundle
+        return bundle, attempt
     if passphrase is None:
         text = "this PKCS#12 file needs a passphrase, and none was given: pass passphrase=…"
     else:
-        text = "the passphrase does not open this PKCS#12 file (or the file is damaged)."
+        text = (
+            "the passphrase does not open this PKCS#12 file (or the file is damaged, or "
+            "encrypted in a way that cannot be read here)."
+        )
     raise PassphraseError(f"{source}: {text}", source=source)

@@ -159,6 +159,8 @@ def _parse(der: bytes) -> Certificate:
         explicit = body.enter(context(0))
         version = explicit.integer() + 1
         explicit.finish()
+    if version not in (1, 2, 3):
+        raise DERError(f"it has the unknown X.509 version {version}")
     serial_number = body.integer()
     body.enter()
     issuer = body.raw(SEQUENCE)

@@ -23,7 +23,7 @@ from rolesanywhere_auth.errors import (
     SignInError,
     TransportError,
 )
-from rolesanywhere_auth.refusals import http_date, service_error
+from rolesanywhere_auth.refusals import http_date, one_line, service_error
 from rolesanywhere_auth.signing import HTTPRequest, sign
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def read_reply(reply: Reply, *, config: RolesAnywhereConfig, now: datetime) -> S
 
 def _request_id(reply: HTTPResponse) -> str:
     name = reply.headers.get("x-amzn-requestid")
-    return f" (request id {name})" if name else ""
+    return f" (request id {one_line(name)})" if name else ""
 
 
 def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredentials:

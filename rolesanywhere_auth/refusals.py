@@ -172,14 +172,14 @@ def service_error(
     """
     answer = _decoded(body)
     code = headers.get("x-amzn-errortype") or answer.get("code") or answer.get("__type") or ""
-    code = _line(str(code).split(":")[0].split("#")[-1]) or f"HTTP{status}"
+    code = one_line(str(code).split(":")[0].split("#")[-1]).strip() or f"HTTP{status}"
     text = str(answer.get("message") or answer.get("Message") or _excerpt(body))
     kind, causes = _kind(status, code, text)
     request_id = headers.get("x-amzn-requestid")
     message = (
-        f"CreateSession was refused with HTTP {status} {code}: {_line(text)} "
+        f"CreateSession was refused with HTTP {status} {code}: {one_line(text)} "
         f"(role {config.role_arn}, profile {config.profile_arn}, trust anchor "
-        f"{config.trust_anchor_arn}{f', request id {request_id}' if request_id else ''})"
+        f"{config.trust_anchor_arn}{f', request id {one_line(request_id)}' if request_id else ''})"
     )
     if causes:
         message += ". Known causes: " + "; ".join(causes)
@@ -223,7 +223,7 @@ def _decoded(body: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """*text* as one line of a message: a proxy's page must not write the log's next lines."""
     return "".join(c if c.isprintable() else " " for c in text)[:1000]
 

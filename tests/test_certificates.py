@@ -148,7 +148,7 @@ def unique(extensions: tuple[x509.ExtensionType | None, ...]) -> tuple[x509.Exte
 
 @settings(max_examples=150, deadline=None)
 @given(
-    subject=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=64),
+    subject=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=16),
     key=st.sampled_from(sorted(KEYS)),
     signer=st.sampled_from(["p256", "p384", "ed25519"]),
     serial=st.integers(1, 2**159 - 1),
@@ -488,6 +488,27 @@ def test_self_signed_leaf() -> None:
 def test_representation_is_short() -> None:
     """The repr holds no DER."""
     assert len(repr(read(build()))) < 500
+
+
+@pytest.mark.parametrize("number", [3, 18, 255])
+def test_unknown_version(number: int) -> None:
+    """A version beyond v3 is refused when it is read."""
+    der = build().public_bytes(Encoding.DER)
+    v3 = b"\xa0\x03\x02\x01\x02"
+
+    assert der.count(v3) == 1
+    with pytest.raises(CertificateLoadError, match=r"unknown X\.509 version"):
+        Certificate.from_der(der.replace(v3, v3[:-1] + bytes([number])), source="x")
+
+
+def test_extension_twice() -> None:
+    """A certificate with one extension twice is refused (RFC 5280 4.2)."""
+    key_id = x509.SubjectKeyIdentifier(b"\x03\x02\x07\x80")
+    der = build(extensions=(SIGNING, key_id)).public_bytes(Encoding.DER)
+
+    assert der.count(b"\x55\x1d\x0e") == 1
+    with pytest.raises(CertificateLoadError, match="is there twice"):
+        Certificate.from_der(der.replace(b"\x55\x1d\x0e", b"\x55\x1d\x0f"), source="x")
 
 
 def test_unreadable_name() -> None:

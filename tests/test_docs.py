@@ -187,10 +187,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_runs(page: Path, workplace: Path) -> None:
-    """Every example of the page does what the page says."""
-    text = page.read_text(encoding="utf-8")
+def run_page(page: Path, text: str, workplace: Path) -> None:
+    """Runs the blocks of a page in order, then its tests."""
     not_run = list(NOT_RUN.get(page.name, ()))
     before = dict(os.environ)
     stand_ins: dict[str, str] = {}
@@ -216,6 +214,12 @@ def test_page_runs(page: Path, workplace: Path) -> None:
         os.environ.update(before)
 
     assert not_run == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_runs(page: Path, workplace: Path) -> None:
+    """Every example of the page does what the page says."""
+    run_page(page, page.read_text(encoding="utf-8"), workplace)
 
 
 def with_stand_ins(block: Block, stand_ins: dict[str, str]) -> Block:
@@ -290,8 +294,5 @@ def test_reader_of_pages_sees_every_block() -> None:
 )
 def test_wrong_page_fails(page: str, workplace: Path) -> None:
     """An example that does not do what its page says is found."""
-    [block] = blocks(page)
-
     with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception), match="seen"):
-        run(block, Path("page.md"), workplace, {})
-        run_tests(Path("page.md"))
+        run_page(Path("page.md"), page, workplace)

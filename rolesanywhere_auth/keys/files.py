@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -111,7 +111,7 @@ class FileSigner:
         """
         try:
             return self._sign(data)
-        except ValueError as error:
+        except (ValueError, InternalError) as error:
             raise SigningError(
                 f"{self.source}: the {self.kind} key does not sign: {error}. It may be damaged.",
                 source=self.source,
@@ -215,7 +215,7 @@ def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
         raise
     except UnsupportedAlgorithm as error:
         raise unsupported_key(f"a key of an unknown kind ({error})", source=source) from error
-    except (ValueError, TypeError) as error:  # DERError is a ValueError
+    except (ValueError, TypeError, InternalError) as error:  # DERError is a ValueError
         raise PrivateKeyLoadError(
             f"{source}: the private key ({block.label}) is damaged, or not in the format its "
             "label says. Check it: openssl pkey -noout -in FILE.",
@@ -227,7 +227,7 @@ def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPr
     load = load_pem_private_key if block.pem else load_der_private_key
     try:
         return load(block.data, passphrase, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
         plain = _decrypt(block, passphrase)
         if plain is not None:
             return _load_plain(KeyBlock("PRIVATE KEY", plain), source=source)
@@ -250,6 +250,6 @@ def _decrypt(block: KeyBlock, passphrase: bytes) -> bytes | None:
     try:
         plain = decrypt(block.data, passphrase)
         read_private_key_info(plain)
-    except ValueError:
+    except (ValueError, OverflowError, MemoryError):  # the latter by senseless KDF parameters
         return None
     return plain

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from rolesanywhere_auth.errors import (
     ConfigurationError,
     PassphraseError,
+    PrivateKeyError,
     PrivateKeyLoadError,
     RolesAnywhereError,
     SigningError,
@@ -241,7 +242,7 @@ def test_ways_to_pass_a_key(workshop: Workshop, monkeypatch: pytest.MonkeyPatch)
         ("p224", "curve secp224r1"),
         ("secp256k1", "curve secp256k1"),
         ("brainpool", "curve brainpoolP256r1"),
-        ("binary", "unknown kind"),
+        ("binary", r"curve sect233k1|unknown kind"),
         ("ed25519", "kind Ed25519"),
         ("ed448", "kind Ed448"),
         ("x25519", "kind X25519"),
@@ -317,11 +318,17 @@ def test_rsa_is_not_validated_at_load(workshop: Workshop) -> None:
     )
 
 
-LEVELS = [
-    (mldsa.MLDSA44PrivateKey, 17, 2560),
-    (mldsa.MLDSA65PrivateKey, 18, 4032),
-    (mldsa.MLDSA87PrivateKey, 19, 4896),
-]
+try:
+    from cryptography.hazmat.primitives.asymmetric import mldsa
+except ImportError:  # an older cryptography
+    LEVELS: list[Any] = []
+else:
+    LEVELS = [
+        (mldsa.MLDSA44PrivateKey, 17, 2560),
+        (mldsa.MLDSA65PrivateKey, 18, 4032),
+        (mldsa.MLDSA87PrivateKey, 19, 4896),
+    ]
+needs_mldsa = pytest.mark.skipif(not LEVELS, reason="this cryptography has no ML-DSA")
 
 
 def der(tag: int, content: bytes) -> bytes:
@@ -361,7 +368,7 @@ def armor(label: str, content: bytes) -> bytes:
 def test_mldsa(
     workshop: Workshop, kind: Any, number: int, length: int, form: str, encryption: str
 ) -> None:
-    """ML-DSA keys in both forms that carry the seed, encrypted or not, sign as cryptography does."""
+    """ML-DSA keys in both forms that carry the seed, encrypted or not, load and sign."""
     key = kind.generate()
     seed = key.private_bytes_raw()
     content = mldsa_pkcs8(number, both(seed, length) if form == "both" else der(0x80, seed))
@@ -406,7 +413,8 @@ def encrypt(workshop: Workshop, content: bytes, how: str) -> bytes:
         ]
     length = 16 if "aes128" in arguments else 32
     derived = workshop.openssl(
-        "kdf", "-keylen", str(length), "-kdfopt", f"pass:{PASSPHRASE}", "-kdfopt", f"hexsalt:{salt}",
+        "kdf", "-keylen", str(length),
+        "-kdfopt", f"pass:{PASSPHRASE}", "-kdfopt", f"hexsalt:{salt}",
         *(part for option in options[1:] for part in ("-kdfopt", option)), options[0],
     )  # fmt: skip
     key = derived.decode().strip().replace(":", "")
@@ -429,6 +437,7 @@ def test_mldsa_encryption_is_openssls(workshop: Workshop) -> None:
         assert opened == workshop.pem("p256")
 
 
+@needs_mldsa
 def test_mldsa_encrypted_by_cryptography() -> None:
     """The seed form that cryptography encrypts opens; a wrong passphrase is told."""
     key = mldsa.MLDSA65PrivateKey.generate()
@@ -478,8 +487,9 @@ def test_mldsa_with_an_old_cryptography(
     """Where cryptography has no ML-DSA, the error names the version that has."""
     content = mldsa_pkcs8(number, both(bytes(32), 100))
     written = encrypt(workshop, content, "aes256" if encrypted else "none")
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mldsa", None)
-    monkeypatch.delattr("cryptography.hazmat.primitives.asymmetric.mldsa")
+    module = "cryptography.hazmat.primitives.asymmetric.mldsa"
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delattr(module, raising=False)
 
     with pytest.raises(UnsupportedKeyError, match="cryptography 49 or newer"):
         FileSigner.load(written, passphrase=PASSPHRASE)
@@ -519,6 +529,43 @@ def test_no_key(tmp_path: Path, content: bytes, expected: str) -> None:
         FileSigner.load(path)
     assert caught.value.source == str(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_pkcs8_of_an_unknown_version() -> None:
+    """A PKCS#8 of a version that is not defined is refused as damaged."""
+    content = der(0x30, b"\x02\x01\x05" + der(0x30, der(6, b"\x2a\x03")) + der(4, b""))
+
+    with pytest.raises(PrivateKeyLoadError, match="damaged"):
+        FileSigner.load(content)
+
+
+def test_unknown_key_derivation(workshop: Workshop) -> None:
+    """A key derivation that nobody here knows is told as well."""
+    model = workshop.openssl(*TOPK8, "-in", "p256.pem", "-outform", "DER")
+    pbkdf2 = bytes.fromhex("06092a864886f70d01050c")
+
+    assert model.count(pbkdf2) == 1
+    with pytest.raises(PrivateKeyError, match=r"cannot be read here|or the key is damaged"):
+        FileSigner.load(model.replace(pbkdf2, pbkdf2[:-1] + b"\x7f"), passphrase=PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("06082a864886f70d0209", "06082a864886f70d027f"),  # HMAC-SHA-256, nothing
+        ("02020800", "02020000"),  # 2048 iterations, none in a form that is not minimal
+        ("02020800", "0202ff00"),  # a negative number of iterations
+    ],
+)
+def test_senseless_encryption(workshop: Workshop, old: str, new: str) -> None:
+    """Senseless parameters of the encryption are a typed error, never a crash."""
+    model = workshop.openssl(*TOPK8, "-in", "p256.pem", "-outform", "DER")
+
+    assert model.count(bytes.fromhex(old)) == 1
+    with pytest.raises(PrivateKeyError, match="bytes given as private_key: "):
+        FileSigner.load(
+            model.replace(bytes.fromhex(old), bytes.fromhex(new)), passphrase=PASSPHRASE
+        )
 
 
 def test_unknown_encryption(workshop: Workshop) -> None:
@@ -640,6 +687,18 @@ def test_no_key_in_errors(
         error = error.__cause__ or error.__context__
     assert not [secret for secret in secrets_of(pem) if secret in shown]
     assert PASSPHRASE not in shown
+
+
+@pytest.mark.parametrize("kind", ["p256", "p521"])
+def test_bare_base64_is_not_taken_for_a_path(workshop: Workshop, kind: str) -> None:
+    """Base64 of a short key without its PEM lines is not shown as the name of a file."""
+    sec1 = workshop.openssl("pkey", "-traditional", "-in", f"{kind}.pem")
+    bare = b"".join(sec1.splitlines()[1:-1]).decode()
+
+    for text in (bare, f" {bare} ", bare.replace("A", "A ")):
+        with pytest.raises(ConfigurationError, match="not shown") as caught:
+            FileSigner.load(text)
+        assert bare[:16] not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["rsa", "p256"])

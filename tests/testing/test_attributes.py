@@ -143,7 +143,7 @@ def test_a_dotted_oid_must_be_asked_for(authority: CertificateAuthority) -> None
 def test_a_value_that_is_no_text_is_no_attribute(authority: CertificateAuthority) -> None:
     """X.500 unique identifiers are bit strings."""
     oid = NameOID.X500_UNIQUE_IDENTIFIER
-    bits = x509.NameAttribute(oid, b"\x00\x01", x509.name._ASN1Type.BitString)  # noqa: SLF001
+    bits = x509.NameAttribute(oid, b"\x00\x01", x509.name._ASN1Type.BitString)
     subject = x509.Name([bits, x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
     leaf = authority.issue(subject=subject)
     rules = mapping("x509Subject", "*", oid.dotted_string)
@@ -239,7 +239,13 @@ def test_source_identity_of_an_overlong_name(authority: CertificateAuthority) ->
 
 @pytest.mark.parametrize(
     ("serial_number", "expected"),
-    [(0x1000, "1000"), (0x1002, "1002"), (1, "01"), (0xABC, "0abc"), (2**159 - 1, "7f" + "ff" * 19)],
+    [
+        (0x1000, "1000"),
+        (0x1002, "1002"),
+        (1, "01"),
+        (0xABC, "0abc"),
+        (2**159 - 1, "7f" + "ff" * 19),
+    ],
 )
 def test_session_name(authority: CertificateAuthority, serial_number: int, expected: str) -> None:
     """The serial number in hex fits STS's RoleSessionName."""

@@ -196,7 +196,7 @@ def test_absent_keys(operator: str, expected: bool, context: dict[str, Any]) -> 
 def test_arn_operators_compare_part_by_part(
     operator: str, pattern: str, value: str, expected: bool
 ) -> None:
-    """ArnEquals and ArnLike do the same: a wildcard stays within its part, the sixth keeps colons."""
+    """ArnEquals is ArnLike: a wildcard stays within its part, the sixth part keeps its colons."""
     context = {"aws:SourceArn": value}
     assert holds(operator, "aws:SourceArn", pattern, context) is expected
     negated = operator.replace("Arn", "ArnNot")

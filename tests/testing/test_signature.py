@@ -21,7 +21,7 @@ from typing import Any, Literal
 import pytest
 from botocore.awsrequest import AWSRequest
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from iam_rolesanywhere_session.iam_rolesanywhere_session import IAMRolesAnywhereSigner
 
@@ -183,7 +183,9 @@ def test_requests_of_awslabs_session_package_verify(
         region="eu-west-1",
     )
     body = json.dumps({"durationSeconds": 900, "roleArn": "arn:aws:iam::1:role/a"})
-    request = AWSRequest(method="POST", url="https://rolesanywhere.example:8443/sessions", data=body)
+    request = AWSRequest(
+        method="POST", url="https://rolesanywhere.example:8443/sessions", data=body
+    )
     signer.add_auth(request)
     prepared = request.prepare()
     headers = tuple((str(key), str(value)) for key, value in prepared.headers.items())
@@ -467,6 +469,36 @@ def test_keys_that_the_service_does_not_take_are_refused(
     """Ed25519 and the curves beyond NIST's are no keys for AWS4-X509."""
     other = authority.issue("app", key_type=key_type, serial_number=4711)
     assert "the key is not RSA, EC" in refusal(signed(certificate=encoded(other)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("a003020102", "a003020105"), ("0603551d0e", "0603551d23")],
+    ids=["version 6", "two extensions of one kind"],
+)
+def test_a_malformed_certificate_is_refused(
+    leaf: Leaf, signed: Callable[..., Request], old: str, new: str
+) -> None:
+    """DER that `cryptography` reads late, or not at all, gives the same refusal."""
+    der = leaf.certificate.public_bytes(serialization.Encoding.DER)
+    assert der.count(bytes.fromhex(old)) == 1
+    odd = der.replace(bytes.fromhex(old), bytes.fromhex(new))
+    message = refusal(signed(certificate=base64.b64encode(odd).decode()))
+    assert message == "X-Amz-X509 is not a base64-encoded DER certificate"
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@settings(deadline=None, max_examples=150)
+@given(place=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_certificate_with_a_wrong_byte_is_refused(
+    leaf: Leaf, sample: Request, place: int, value: int
+) -> None:
+    """Whatever byte of X-Amz-X509 is exchanged, the request is refused."""
+    der = bytearray(leaf.certificate.public_bytes(serialization.Encoding.DER))
+    place %= len(der)
+    assume(der[place] != value)
+    der[place] = value
+    refusal(with_header(sample, "X-Amz-X509", base64.b64encode(der).decode()))
 
 
 # Nothing that is signed can be changed

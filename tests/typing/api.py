@@ -92,7 +92,9 @@ account_id: str = least.account_id
 
 # Sessions.
 
-session: boto3.Session = boto3_session(least, region_name="eu-west-1", profile_name="dev")
+session: boto3.Session = boto3_session(
+    least, region_name="eu-west-1", profile_name="dev", now=lambda: 0.0
+)
 identity_of_caller = session.client("sts").get_caller_identity()
 arn: str = identity_of_caller["Arn"]
 below: botocore.session.Session = botocore_session(least, region_name=None, profile_name=None)

@@ -19,6 +19,8 @@ from rolesanywhere_auth.testing.service.wire import Refusal, Request
 _logger = logging.getLogger("rolesanywhere_auth.testing")
 _BODY_LIMIT = 4 * 1024 * 1024
 _IDLE_SECONDS = 60
+_LINGER_SECONDS = 2
+_LINGER_BYTES = 16 * 1024 * 1024
 
 
 class HTTPFront:
@@ -97,9 +99,9 @@ class _Server(ThreadingHTTPServer):
         with self._open_lock:
             self._closed = True
             for connection in self._open:
-                # Not OSError alone: a TLS socket may be closing in its own thread.
-                with contextlib.suppress(OSError, ValueError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                # Below TLS, whose state belongs to the connection's own thread.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A client that hung up or spoke no TLS is no reason to print a traceback."""
@@ -116,18 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_method(self) -> None:
         """Answer one request, whatever its method."""
-        service = self._service()
         try:
-            request = self._request()
-            answer = service.handle(request)
+            answer = self._service().handle(self._request())
         except Refusal as refusal:
-            # What is left of the body would be read as the next request.
-            self.close_connection = True
-            answer = service.refuse(refusal)
+            self._turn_away(refusal)
         except Dropped:
             self.close_connection = True
-            return
-        self._write(answer)
+        else:
+            self._write(answer)
 
     # http.server looks for one method each, by these names.
     do_DELETE = do_GET = do_HEAD = handle_method  # noqa: N815
@@ -141,9 +139,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses (long lines, bad syntax), as JSON."""
-        self.close_connection = True
         text = message or explain or "The request cannot be read."
-        self._write(self._service().refuse(Refusal(int(code), _code_of(int(code)), text)))
+        self._turn_away(Refusal(int(code), _code_of(int(code)), text))
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Answer a request that was not read to its end, and hang up."""
+        self.close_connection = True
+        self._write(self._service().refuse(refusal))
+        # Closing with bytes unread would reset the connection, and the client might lose
+        # the answer: read on until it hangs up or falls silent.
+        self.connection.settimeout(_LINGER_SECONDS)
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.connection, socket.SHUT_WR)
+            left = _LINGER_BYTES
+            while left > 0 and (data := socket.socket.recv(self.connection, 65536)):
+                left -= len(data)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
         """Requests are logged at DEBUG, without their headers."""

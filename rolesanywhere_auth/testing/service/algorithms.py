@@ -1,4 +1,4 @@
-"""Which keys and signatures of certificates the service takes.
+"""Which certificates can be read, and which keys and signatures the service takes.
 
 Source: user guide, pages "authentication" and "trust-model" (RSA, EC, ML-DSA;
 SHA-256 or stronger). That EC means P-256, P-384 and P-521 is ours: AWS does not
@@ -19,6 +19,25 @@ KeyKind = Literal["RSA", "ECDSA", "MLDSA"]
 # works on a cryptography that has no classes for them.
 _ML_DSA_OIDS = frozenset(f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19))
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+
+
+UNREADABLE = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for DER that it cannot read."""
+
+
+def readable(certificate: x509.Certificate) -> x509.Certificate:
+    """The *certificate*, after a look into all of it that is otherwise read late.
+
+    Raises:
+        ValueError: Or another error of `UNREADABLE`.
+    """
+    _ = (certificate.subject, certificate.issuer, certificate.extensions)
+    return certificate
 
 
 class UnusableKeyError(Exception):
@@ -47,12 +66,12 @@ def key_kind(certificate: x509.Certificate) -> KeyKind:
     raise UnusableKeyError
 
 
-def has_strong_signature(certificate: x509.Certificate) -> bool:
-    """Whether the certificate is signed with SHA-256 or stronger, or with ML-DSA."""
-    if certificate.signature_algorithm_oid.dotted_string in _ML_DSA_OIDS:
+def has_strong_signature(signed: x509.Certificate | x509.CertificateRevocationList) -> bool:
+    """Whether a certificate or CRL is signed with SHA-256 or stronger, or with ML-DSA."""
+    if signed.signature_algorithm_oid.dotted_string in _ML_DSA_OIDS:
         return True
     try:
-        digest = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+        digest = signed.signature_hash_algorithm
+    except (UnsupportedAlgorithm, ValueError):
         return False
     return digest is not None and digest.digest_size >= 32

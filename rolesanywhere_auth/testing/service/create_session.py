@@ -142,7 +142,7 @@ class CreateSession:
             session_policy=profile.session_policy,
             managed_policy_arns=profile.managed_policy_arns,
         )
-        check_trust_policy(role, grant, anchor, now=now, dropped=tags.dropped)
+        check_trust_policy(role, grant, anchor, dropped=tags.dropped)
         return grant
 
     def _trust_anchor(self, parameters: Parameters, attempt: _Attempt) -> TrustAnchor:
@@ -272,7 +272,6 @@ def check_trust_policy(
     grant: Grant,
     anchor: TrustAnchor,
     *,
-    now: datetime,
     dropped: Mapping[str, Iterable[str]],
 ) -> None:
     """The role must trust the service with each of the three actions.
@@ -282,7 +281,7 @@ def check_trust_policy(
             become tags when there are any.
     """
     for action in _ACTIONS:
-        context = trust_context(grant, anchor, action=action, now=now)
+        context = trust_context(grant, anchor, action=action)
         try:
             decision = policy.allows(role.trust_policy, action=action, context=context)
         except policy.PolicyError as error:
@@ -296,9 +295,7 @@ def check_trust_policy(
             )
 
 
-def trust_context(
-    grant: Grant, anchor: TrustAnchor, *, action: str, now: datetime
-) -> dict[str, Any]:
+def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str, Any]:
     """The condition keys of a trust policy.
 
     ``aws:SourceArn``, ``aws:SourceAccount``, ``sts:SourceIdentity`` and
@@ -309,8 +306,6 @@ def trust_context(
     context: dict[str, Any] = {
         "aws:SourceArn": anchor.trust_anchor_arn,
         "aws:SourceAccount": anchor.trust_anchor_arn.split(":")[4],
-        "aws:CurrentTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "aws:EpochTime": str(int(now.timestamp())),
         "aws:TagKeys": list(grant.tags),
     }
     for key, value in grant.tags.items():

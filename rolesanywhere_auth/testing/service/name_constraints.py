@@ -62,7 +62,7 @@ def _within(name: x509.GeneralName, base: x509.GeneralName) -> bool:
         host, domain = name.value.lower(), base.value.lower()
         return not domain or host == domain or host.endswith("." + domain.lstrip("."))
     if isinstance(name, x509.UniformResourceIdentifier):
-        return _host_within(urlsplit(name.value).hostname or "", base.value.lower())
+        return _host_within(_host(name.value), base.value.lower())
     if isinstance(name, x509.RFC822Name):
         address, mailbox = str(name.value), str(base.value)
         if "@" in mailbox:
@@ -71,6 +71,14 @@ def _within(name: x509.GeneralName, base: x509.GeneralName) -> bool:
     if isinstance(name, x509.IPAddress):
         return bool(name.value in ipaddress.ip_network(base.value))
     raise NameConstraintError(f"a constraint on names like {name!r} cannot be judged here")
+
+
+def _host(uri: str) -> str:
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError as error:
+        raise NameConstraintError(f"{uri!r} is no URI, but URIs are constrained") from error
+    return host or ""
 
 
 def _host_within(host: str, base: str) -> bool:

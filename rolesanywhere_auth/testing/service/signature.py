@@ -12,7 +12,6 @@ text here is ours.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from dataclasses import dataclass
@@ -25,7 +24,12 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from rolesanywhere_auth.testing.service.algorithms import UnusableKeyError, key_kind
+from rolesanywhere_auth.testing.service.algorithms import (
+    UNREADABLE,
+    UnusableKeyError,
+    key_kind,
+    readable,
+)
 from rolesanywhere_auth.testing.service.wire import Request, access_denied
 
 MAX_INTERMEDIATES = 5
@@ -158,11 +162,10 @@ def _authorization(value: str) -> _Authorization:
 
 def _certificate(text: str, header: str) -> x509.Certificate:
     try:
-        certificate = x509.load_der_x509_certificate(base64.b64decode(text.strip(), validate=True))
-        _ = certificate.extensions  # read lazily; a malformed one must not surface later
-    except (binascii.Error, ValueError) as error:
+        der = base64.b64decode(text.strip(), validate=True)
+        return readable(x509.load_der_x509_certificate(der))
+    except UNREADABLE as error:
         raise access_denied(f"{header} is not a base64-encoded DER certificate") from error
-    return certificate
 
 
 def _intermediates(value: str | None) -> tuple[x509.Certificate, ...]:
@@ -265,7 +268,7 @@ def _verify(authorization: _Authorization, leaf: x509.Certificate, signed: bytes
     try:
         kind = key_kind(leaf)
         key: Any = leaf.public_key()
-    except (UnusableKeyError, UnsupportedAlgorithm) as error:
+    except (UnusableKeyError, UnsupportedAlgorithm, ValueError) as error:
         raise access_denied(f"Unsupported certificate: {error}") from error
     try:
         if kind == "MLDSA":

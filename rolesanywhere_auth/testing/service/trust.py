@@ -15,16 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
 from rolesanywhere_auth.testing.service.algorithms import (
+    UNREADABLE,
     UnusableKeyError,
     has_strong_signature,
     key_kind,
+    readable,
 )
 from rolesanywhere_auth.testing.service.name_constraints import NameConstraintError, check_names
 from rolesanywhere_auth.testing.service.wire import access_denied, invalid
@@ -210,8 +212,8 @@ def load_anchor_bundle(pem: str) -> tuple[x509.Certificate, ...]:
         Refusal: A ``ValidationException``.
     """
     try:
-        certificates = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as error:
+        certificates = [readable(c) for c in x509.load_pem_x509_certificates(pem.encode())]
+    except UNREADABLE as error:
         raise invalid("x509CertificateData must be one or two certificates in PEM") from error
     if len(certificates) > MAX_ANCHORS:
         raise invalid(
@@ -229,6 +231,7 @@ def load_anchor_bundle(pem: str) -> tuple[x509.Certificate, ...]:
 def load_crl(data: bytes) -> x509.CertificateRevocationList:
     """Read a CRL, PEM or DER.
 
+    A weak hash is refused, like those of certificates.
     Delta CRLs and CRLs for only a part of the certificates (RFC 5280, 5.2.4 and
     5.2.5) are refused, since what AWS does with them is not known.
 
@@ -239,8 +242,10 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
     try:
         crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
         critical = [e.oid.dotted_string for e in crl.extensions if e.critical]
-    except ValueError as error:
+    except UNREADABLE as error:
         raise invalid("crlData is not a certificate revocation list in PEM or DER") from error
+    if not has_strong_signature(crl):
+        raise invalid("crlData must be signed with SHA-256 or stronger")
     if critical:
         raise invalid(f"crlData has critical extensions unknown here: {', '.join(critical)}")
     return crl
@@ -274,12 +279,9 @@ def check_revocation(
 
 
 def _is_crl_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    if crl.issuer != issuer.subject:
-        return False
-    try:
-        return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
-    except (TypeError, UnsupportedAlgorithm):
-        return False
+    # A key that has come this far signs certificates, so it can check a CRL as well.
+    key: Any = issuer.public_key()
+    return crl.issuer == issuer.subject and crl.is_signature_valid(key)
 
 
 # Small questions about one certificate

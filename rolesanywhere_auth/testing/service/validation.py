@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
-from botocore.model import ListShape, MapShape, Shape, StructureShape
+from botocore.model import ListShape, Shape, StructureShape
 
 from rolesanywhere_auth.testing.service.wire import Refusal, invalid
 
@@ -46,10 +46,6 @@ def _failures(shape: Shape, value: Any, where: str) -> Iterator[str]:
         yield from length_failures(shape.metadata, value, where)
         for number, item in enumerate(value, start=1):
             yield from _failures(shape.member, item, f"{where}.{number}.member")
-    elif isinstance(shape, MapShape):
-        yield from length_failures(shape.metadata, value, where)
-        for key, item in value.items():
-            yield from _failures(shape.value, item, f"{where}.{key}.member")
     elif shape.type_name in ("string", "blob"):
         yield from string_failures(shape.metadata, value, where)
     elif shape.type_name in ("integer", "long"):
@@ -59,11 +55,10 @@ def _failures(shape: Shape, value: Any, where: str) -> Iterator[str]:
 def _structure(shape: StructureShape, value: Mapping[str, Any], where: str) -> Iterator[str]:
     prefix = f"{where}." if where else ""
     for name in shape.required_members:
-        if value.get(name) is None:
+        if name not in value:
             yield constraint_failure(None, prefix + name, "Member must not be null")
     for name, item in value.items():
-        if item is not None:
-            yield from _failures(shape.members[name], item, prefix + name)
+        yield from _failures(shape.members[name], item, prefix + name)
 
 
 def string_failures(rules: Mapping[str, Any], value: str | bytes, where: str) -> Iterator[str]:
@@ -73,7 +68,8 @@ def string_failures(rules: Mapping[str, Any], value: str | bytes, where: str) ->
     if "enum" in rules and value not in rules["enum"]:
         choices = ", ".join(rules["enum"])
         yield constraint_failure(shown, where, f"Member must satisfy enum value set: [{choices}]")
-    if "pattern" in rules and not re.fullmatch(rules["pattern"], str(value)):
+    # Smithy's patterns are Java's, where \w and \d are ASCII.
+    if "pattern" in rules and not re.fullmatch(rules["pattern"], str(value), re.ASCII):
         rule = f"Member must satisfy regular expression pattern: {rules['pattern']}"
         yield constraint_failure(shown, where, rule)
 

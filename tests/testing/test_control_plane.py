@@ -1,0 +1,649 @@
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+from datetime import datetime
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from rolesanywhere_auth.testing import CertificateAuthority
+
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+PREFIX = "arn:aws:rolesanywhere:eu-west-1:111122223333"
+ROLE = "arn:aws:iam::111122223333:role/app"
+
+
+@pytest.fixture(scope="module")
+def authority() -> CertificateAuthority:
+    """One CA for all tests."""
+    return CertificateAuthority()
+
+
+@pytest.fixture
+def client(emulator):
+    """An unmodified boto3 client at the emulator."""
+    return emulator.control_plane()
+
+
+@pytest.fixture
+def careless(emulator):
+    """A boto3 client that lets the service find what is wrong with the parameters."""
+    return boto3.client(
+        "rolesanywhere",
+        region_name="eu-west-1",
+        endpoint_url=emulator.endpoint_url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        config=Config(parameter_validation=False, proxies={}),
+    )
+
+
+def bundle(pem: str) -> dict:
+    """The source of a trust anchor."""
+    return {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": {"x509CertificateData": pem}}
+
+
+def anchor(client, authority, **members):
+    """A new trust anchor."""
+    members = {"name": "anchor", "source": bundle(authority.certificate_pem), **members}
+    return client.create_trust_anchor(**members)["trustAnchor"]
+
+
+def profile(client, **members):
+    """A new profile."""
+    return client.create_profile(**{"name": "p", "roleArns": [ROLE], **members})["profile"]
+
+
+def crl(client, authority, anchor_arn, **members):
+    """An imported CRL."""
+    members = {"name": "c", "crlData": authority.crl_pem().encode(), **members}
+    return client.import_crl(trustAnchorArn=anchor_arn, **members)["crl"]
+
+
+# Trust anchors
+
+
+def test_new_trust_anchor_is_as_documented(client, authority, now):
+    """A trust anchor is disabled at first, with the documented defaults, ID and ARN."""
+    created = anchor(client, authority)
+
+    assert re.fullmatch(UUID, created["trustAnchorId"])
+    assert created["trustAnchorArn"] == f"{PREFIX}:trust-anchor/{created['trustAnchorId']}"
+    assert created["enabled"] is False
+    assert created["crlDpRevocationEnabled"] is False
+    assert created["source"] == bundle(authority.certificate_pem)
+    assert created["createdAt"] == created["updatedAt"] == now
+    assert isinstance(created["createdAt"], datetime)
+    assert {
+        (s["event"], s["threshold"], s["configuredBy"]) for s in created["notificationSettings"]
+    } == {
+        ("CA_CERTIFICATE_EXPIRY", 45, "rolesanywhere.amazonaws.com"),
+        ("END_ENTITY_CERTIFICATE_EXPIRY", 45, "rolesanywhere.amazonaws.com"),
+    }
+
+
+def test_create_answers_201_and_update_200(client, authority):
+    """The status codes are the model's."""
+    created = client.create_trust_anchor(name="a", source=bundle(authority.certificate_pem))
+    got = client.get_trust_anchor(trustAnchorId=created["trustAnchor"]["trustAnchorId"])
+
+    assert created["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert got["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert re.fullmatch(UUID, got["ResponseMetadata"]["RequestId"])
+
+
+def test_trust_anchor_is_found_by_id_and_by_arn(client, authority):
+    """The ID in a path may be a UUID or an ARN with its slash encoded."""
+    created = anchor(client, authority, enabled=True)
+
+    for identifier in (created["trustAnchorId"], created["trustAnchorArn"]):
+        assert client.get_trust_anchor(trustAnchorId=identifier)["trustAnchor"] == created
+    assert (
+        client.disable_trust_anchor(trustAnchorId=created["trustAnchorArn"])["trustAnchor"][
+            "enabled"
+        ]
+        is False
+    )
+    assert (
+        client.enable_trust_anchor(trustAnchorId=created["trustAnchorId"])["trustAnchor"]["enabled"]
+        is True
+    )
+
+
+def test_update_changes_what_it_names(client, authority):
+    """An update leaves alone what it does not name."""
+    created = anchor(client, authority)
+    other = CertificateAuthority("Other CA")
+    identifier = created["trustAnchorId"]
+
+    renamed = client.update_trust_anchor(trustAnchorId=identifier, name="new")["trustAnchor"]
+    changed = client.update_trust_anchor(
+        trustAnchorId=identifier,
+        source=bundle(other.certificate_pem),
+        crlDpRevocationEnabled=True,
+    )["trustAnchor"]
+
+    assert (renamed["name"], renamed["source"]) == ("new", created["source"])
+    assert (changed["name"], changed["source"]) == ("new", bundle(other.certificate_pem))
+    assert changed["crlDpRevocationEnabled"] is True
+
+
+def test_deleted_trust_anchor_is_gone(client, authority):
+    """Delete answers with what it deleted; after that there is a modelled 404."""
+    created = anchor(client, authority)
+    identifier = created["trustAnchorId"]
+
+    assert client.delete_trust_anchor(trustAnchorId=identifier)["trustAnchor"] == created
+    with pytest.raises(client.exceptions.ResourceNotFoundException) as caught:
+        client.get_trust_anchor(trustAnchorId=identifier)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+    assert identifier in caught.value.response["Error"]["Message"]
+
+
+def test_certificate_that_is_no_ca_is_refused(client, authority):
+    """A leaf as trust anchor gets AWS's text."""
+    with pytest.raises(client.exceptions.ValidationException) as caught:
+        client.create_trust_anchor(name="a", source=bundle(authority.issue().certificate_pem))
+
+    assert caught.value.response["Error"]["Message"] == (
+        "Incorrect basic constraints for CA certificate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            {"sourceType": "AWS_ACM_PCA", "sourceData": {"acmPcaArn": "arn:aws:acm-pca:x"}},
+            "knows trust anchors of sourceType CERTIFICATE_BUNDLE alone, not AWS_ACM_PCA",
+        ),
+        ({"sourceType": "CERTIFICATE_BUNDLE"}, "needs sourceData.x509CertificateData"),
+        (bundle("no certificate"), "PEM"),
+    ],
+)
+def test_source_that_is_no_bundle_is_refused(client, source, text):
+    """Other sources, and bundles that cannot be read, are refused with the reason."""
+    with pytest.raises(client.exceptions.ValidationException, match=re.escape(text)):
+        client.create_trust_anchor(name="a", source=source)
+
+
+def test_notification_settings_are_put_and_reset(client, authority):
+    """Custom settings carry the account; a reset brings the defaults back."""
+    identifier = anchor(client, authority)["trustAnchorId"]
+    settings = [{"enabled": True, "event": "CA_CERTIFICATE_EXPIRY", "threshold": 10}]
+
+    put = client.put_notification_settings(trustAnchorId=identifier, notificationSettings=settings)[
+        "trustAnchor"
+    ]
+    reset = client.reset_notification_settings(
+        trustAnchorId=identifier,
+        notificationSettingKeys=[{"event": "CA_CERTIFICATE_EXPIRY"}],
+    )["trustAnchor"]
+
+    def ca_setting(answer):
+        (found,) = [
+            s for s in answer["notificationSettings"] if s["event"] == "CA_CERTIFICATE_EXPIRY"
+        ]
+        return found
+
+    assert ca_setting(put) == {**settings[0], "channel": "ALL", "configuredBy": "111122223333"}
+    assert ca_setting(reset)["threshold"] == 45
+    assert len(reset["notificationSettings"]) == 2
+
+
+def test_enabled_notification_needs_a_threshold(client, authority):
+    """An enabled notification without threshold is invalid."""
+    settings = [{"enabled": True, "event": "CA_CERTIFICATE_EXPIRY"}]
+
+    with pytest.raises(client.exceptions.ValidationException, match="threshold"):
+        anchor(client, authority, notificationSettings=settings)
+
+
+# Profiles
+
+
+def test_new_profile_is_as_documented(client):
+    """A profile is disabled at first, lasts an hour, and maps what AWS maps by default."""
+    created = profile(client)
+
+    assert created["profileArn"] == f"{PREFIX}:profile/{created['profileId']}"
+    assert created["enabled"] is False
+    assert created["durationSeconds"] == 3600
+    assert created["acceptRoleSessionName"] is False
+    assert created["requireInstanceProperties"] is False
+    assert created["roleArns"] == [ROLE]
+    assert created["createdBy"] == "arn:aws:iam::111122223333:root"
+    assert created["attributeMappings"] == [
+        {"certificateField": "x509Issuer", "mappingRules": [{"specifier": "*"}]},
+        {
+            "certificateField": "x509SAN",
+            "mappingRules": [{"specifier": "DNS"}, {"specifier": "URI"}, {"specifier": "Name/*"}],
+        },
+        {"certificateField": "x509Subject", "mappingRules": [{"specifier": "*"}]},
+    ]
+
+
+def test_profile_keeps_what_it_is_given(client):
+    """All members of a create and of an update come back."""
+    first = {
+        "requireInstanceProperties": True,
+        "sessionPolicy": "{}",
+        "durationSeconds": 900,
+        "managedPolicyArns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+        "enabled": True,
+        "acceptRoleSessionName": True,
+    }
+    created = profile(client, **first)
+    second = {
+        "name": "renamed",
+        "sessionPolicy": '{"a":1}',
+        "durationSeconds": 43200,
+        "managedPolicyArns": [],
+        "acceptRoleSessionName": False,
+        "roleArns": [],
+    }
+
+    updated = client.update_profile(profileId=created["profileId"], **second)["profile"]
+
+    assert {name: created[name] for name in first} == first
+    assert {name: updated[name] for name in second} == second
+    assert updated["enabled"] is True
+
+
+def test_profile_is_switched_and_deleted(client):
+    """Enable, disable and delete answer with the profile."""
+    identifier = profile(client)["profileArn"]
+
+    assert client.enable_profile(profileId=identifier)["profile"]["enabled"] is True
+    assert client.disable_profile(profileId=identifier)["profile"]["enabled"] is False
+    client.delete_profile(profileId=identifier)
+    assert client.list_profiles()["profiles"] == []
+
+
+def test_role_of_another_account_is_refused(client):
+    """A profile cannot hold another account's role."""
+    with pytest.raises(client.exceptions.AccessDeniedException) as caught:
+        profile(client, roleArns=["arn:aws:iam::999999999999:role/x"])
+
+    assert caught.value.response["Error"]["Message"] == "Cross-account pass role is not allowed"
+
+
+def test_attribute_mappings_are_added_and_removed(client):
+    """Put adds rules to one field, Delete takes some or all away."""
+    identifier = profile(client)["profileId"]
+
+    def rules(answer, field):
+        return [
+            [rule["specifier"] for rule in mapping["mappingRules"]]
+            for mapping in answer["profile"]["attributeMappings"]
+            if mapping["certificateField"] == field
+        ]
+
+    put = client.put_attribute_mapping(
+        profileId=identifier,
+        certificateField="x509Subject",
+        mappingRules=[{"specifier": "CN"}, {"specifier": "OU"}, {"specifier": "CN"}],
+    )
+    named = client.put_attribute_mapping(
+        profileId=identifier, certificateField="x509SAN", mappingRules=[{"specifier": "Name/"}]
+    )
+    some = client.delete_attribute_mapping(
+        profileId=identifier, certificateField="x509Subject", specifiers=["CN", "*"]
+    )
+    none = client.delete_attribute_mapping(profileId=identifier, certificateField="x509Subject")
+
+    assert rules(put, "x509Subject") == [["*", "CN", "OU"]]
+    assert rules(named, "x509SAN") == [["DNS", "URI", "Name/*"]]
+    assert rules(some, "x509Subject") == [["OU"]]
+    assert rules(none, "x509Subject") == []
+    with pytest.raises(client.exceptions.ValidationException, match="maps nothing"):
+        client.delete_attribute_mapping(
+            profileId=identifier, certificateField="x509Subject", specifiers=["OU"]
+        )
+
+
+# CRLs
+
+
+def test_crl_goes_in_and_out(client, authority):
+    """A CRL is imported disabled, found, changed, switched and deleted."""
+    anchor_arn = anchor(client, authority)["trustAnchorArn"]
+
+    created = crl(client, authority, anchor_arn)
+    identifier = created["crlId"]
+    renamed = client.update_crl(crlId=identifier, name="new")["crl"]
+    authority.revoke(7)
+    data = authority.crl_pem().encode()
+    updated = client.update_crl(crlId=identifier, crlData=data)["crl"]
+
+    assert created["crlArn"] == f"{PREFIX}:crl/{identifier}"
+    assert created["enabled"] is False
+    assert created["trustAnchorArn"] == anchor_arn
+    assert renamed["name"] == "new"
+    assert renamed["crlData"] == created["crlData"]
+    assert (updated["name"], updated["crlData"]) == ("new", data)
+    assert client.enable_crl(crlId=created["crlArn"])["crl"]["enabled"] is True
+    assert client.disable_crl(crlId=identifier)["crl"]["enabled"] is False
+    assert client.get_crl(crlId=identifier)["crl"]["name"] == "new"
+    assert client.delete_crl(crlId=identifier)["crl"]["crlId"] == identifier
+    assert client.list_crls()["crls"] == []
+
+
+def test_crl_made_by_openssl_is_taken(client, authority, tmp_path):
+    """A CRL of the openssl command is imported and comes back byte for byte."""
+    openssl = ["openssl", "ca", "-gencrl", "-config", "ca.cnf", "-out", "crl.pem"]
+    (tmp_path / "ca.cnf").write_text(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=1\n"
+        "certificate=ca.pem\nprivate_key=ca.key\n"
+    )
+    (tmp_path / "index.txt").touch()
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=Test",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.pem",
+        ],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(openssl, cwd=tmp_path, check=True, capture_output=True)
+    data = (tmp_path / "crl.pem").read_bytes()
+
+    created = crl(client, authority, anchor(client, authority)["trustAnchorArn"], crlData=data)
+
+    assert created["crlData"] == data
+
+
+def test_crl_needs_a_list_and_an_anchor(client, authority):
+    """Bytes that are no CRL, and anchors that do not exist, are refused."""
+    anchor_arn = anchor(client, authority)["trustAnchorArn"]
+
+    with pytest.raises(client.exceptions.ValidationException, match="crlData"):
+        crl(client, authority, anchor_arn, crlData=b"no list")
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        crl(client, authority, anchor_arn[:-1] + "x")
+
+
+# Aliases
+
+
+def has_aliases(client) -> bool:
+    """Whether the installed botocore knows aliases."""
+    shape = client.meta.service_model.operation_model("CreateTrustAnchor").input_shape
+    return "aliasName" in shape.members
+
+
+def test_alias_leads_to_its_resource(client, authority):
+    """A resource is found by its alias ARN until the alias is taken away."""
+    if not has_aliases(client):
+        pytest.skip("the installed botocore has no aliases")
+    created = anchor(client, authority, aliasName="team/blue")
+    alias_arn = f"{PREFIX}:alias/trust-anchor/team/blue"
+
+    assert (created["aliasName"], created["aliasArn"]) == ("team/blue", alias_arn)
+    assert client.get_trust_anchor(trustAnchorId=alias_arn)["trustAnchor"] == created
+    with pytest.raises(ClientError, match="not the alias"):
+        crl(client, authority, alias_arn)
+    changed = client.update_trust_anchor(trustAnchorId=alias_arn, aliasName="")["trustAnchor"]
+    assert changed["previousAliasName"] == "team/blue"
+    assert "aliasName" not in changed
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_trust_anchor(trustAnchorId=alias_arn)
+
+
+def test_alias_is_unique_and_not_reserved(client, authority):
+    """An alias belongs to one resource of a kind; names under aws/ are AWS's."""
+    if not has_aliases(client):
+        pytest.skip("the installed botocore has no aliases")
+    first = anchor(client, authority, aliasName="one")
+    profile(client, aliasName="one")
+
+    with pytest.raises(client.exceptions.ValidationException, match="is taken by"):
+        anchor(client, authority, aliasName="one")
+    with pytest.raises(client.exceptions.ValidationException, match="reserved"):
+        anchor(client, authority, aliasName="AWS/one")
+    again = client.update_trust_anchor(trustAnchorId=first["trustAnchorId"], aliasName="one")
+    assert "previousAliasName" not in again["trustAnchor"]
+
+
+# Tags, pages, subjects
+
+
+def test_tags_are_kept_per_resource(client, authority):
+    """Tags come from a create or from TagResource, and go by UntagResource or with the resource."""
+    created = anchor(client, authority, tags=[{"key": "team", "value": "blue"}])
+    arn = created["trustAnchorArn"]
+
+    def tags():
+        found = client.list_tags_for_resource(resourceArn=arn)["tags"]
+        return {tag["key"]: tag["value"] for tag in found}
+
+    answer = client.tag_resource(
+        resourceArn=arn, tags=[{"key": "stage", "value": ""}, {"key": "team", "value": "red"}]
+    )
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert tags() == {"team": "red", "stage": ""}
+    client.untag_resource(resourceArn=arn, tagKeys=["team", "unknown"])
+    assert tags() == {"stage": ""}
+    client.delete_trust_anchor(trustAnchorId=arn)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        tags()
+
+
+def test_too_many_tags_are_refused(client):
+    """The 201st tag is refused with the modelled error."""
+    arn = profile(client)["profileArn"]
+    tags = [{"key": f"k{number}", "value": "v"} for number in range(200)]
+    client.tag_resource(resourceArn=arn, tags=tags)
+
+    with pytest.raises(client.exceptions.TooManyTagsException, match="201 tags"):
+        client.tag_resource(resourceArn=arn, tags=[{"key": "one-more", "value": "v"}])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_lists_come_in_pages(client, size):
+    """botocore's paginator finds each profile once, whatever the page size."""
+    made = [profile(client, name=f"p{number}")["profileId"] for number in range(5)]
+    pages = list(client.get_paginator("list_profiles").paginate(pageSize=size))
+
+    assert [p["profileId"] for page in pages for p in page["profiles"]] == made
+    assert len(pages) == -(-5 // size)
+
+
+@pytest.mark.parametrize("token", ["x", base64.urlsafe_b64encode(b"by:7").decode(), "é"])
+def test_foreign_token_is_refused(client, token):
+    """A token that no page gave is invalid."""
+    with pytest.raises(client.exceptions.ValidationException, match="nextToken"):
+        client.list_crls(nextToken=token)
+
+
+def test_page_of_nothing_is_refused(client):
+    """A page size below one is invalid."""
+    with pytest.raises(client.exceptions.ValidationException, match="page size"):
+        client.list_trust_anchors(pageSize=0)
+
+
+def test_unknown_subject_is_not_found(client):
+    """A subject that nobody signed in as is a 404."""
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.get_subject(subjectId="0" * 8 + "-0000-0000-0000-" + "0" * 12)
+
+
+def test_regions_do_not_see_each_other(client, emulator, authority):
+    """What is made in one Region is not listed in another."""
+    anchor(client, authority)
+    other = boto3.client(
+        "rolesanywhere",
+        region_name="cn-north-1",
+        endpoint_url=emulator.endpoint_url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+    assert other.list_trust_anchors()["trustAnchors"] == []
+    arn = anchor(other, authority)["trustAnchorArn"]
+    assert arn.startswith("arn:aws-cn:rolesanywhere:cn-north-1:111122223333:trust-anchor/")
+
+
+# What the model forbids
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "text"),
+    [
+        (
+            "create_trust_anchor",
+            {"source": {}},
+            (
+                "1 validation error detected: Value null at 'name' failed to satisfy constraint: "
+                "Member must not be null"
+            ),
+        ),
+        (
+            "create_profile",
+            {"name": "", "roleArns": []},
+            (
+                "1 validation error detected: Value '' at 'name' failed to satisfy constraint: "
+                "Member must have length greater than or equal to 1"
+            ),
+        ),
+        (
+            "create_profile",
+            {"name": "n" * 256, "roleArns": []},
+            "Member must have length less than or equal to 255",
+        ),
+        (
+            "create_profile",
+            {"name": "a/b", "roleArns": []},
+            (
+                "Value 'a/b' at 'name' failed to satisfy constraint: Member must satisfy regular "
+                "expression pattern: [ a-zA-Z0-9-_]*"
+            ),
+        ),
+        (
+            "create_profile",
+            {"name": "a", "roleArns": ["x", "y"]},
+            "2 validation errors detected: Value 'x' at 'roleArns.1.member' failed",
+        ),
+        (
+            "create_profile",
+            {"name": "a", "roleArns": [ROLE] * 251},
+            (
+                "at 'roleArns' failed to satisfy constraint: "
+                "Member must have length less than or equal to 250"
+            ),
+        ),
+        (
+            "create_profile",
+            {"name": "a", "roleArns": [], "durationSeconds": 43201},
+            (
+                "Value '43201' at 'durationSeconds' failed to satisfy constraint: "
+                "Member must have value less than or equal to 43200"
+            ),
+        ),
+        (
+            "put_attribute_mapping",
+            {
+                "profileId": "0" * 8 + "-0000-0000-0000-" + "0" * 12,
+                "certificateField": "x509Serial",
+                "mappingRules": [],
+            },
+            (
+                "Value 'x509Serial' at 'certificateField' failed to satisfy constraint: "
+                "Member must satisfy enum value set: [x509Subject, x509Issuer, x509SAN]"
+            ),
+        ),
+        (
+            "tag_resource",
+            {"resourceArn": "x", "tags": [{"key": "k", "value": None}]},
+            "Value null at 'tags.1.member.value' failed",
+        ),
+    ],
+)
+def test_broken_constraint_has_the_services_text(careless, operation, members, text):
+    """A member outside the model is refused in the words that all AWS services use."""
+    with pytest.raises(careless.exceptions.ValidationException, match=re.escape(text)):
+        getattr(careless, operation)(**members)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/profiles", b'{"name":7,"roleArns":[]}'),
+        ("/profiles", b'{"name":"a","roleArns":"x"}'),
+        ("/profiles", b'{"name":"a","roleArns":[null]}'),
+        ("/profiles", b'{"name":"a","roleArns":[],"enabled":"yes"}'),
+        ("/profiles", b'{"name":"a","roleArns":[],"durationSeconds":true}'),
+        ("/profiles", b'{"name":"a","roleArns":[],"durationSeconds":"900"}'),
+        ("/trustanchors", b'{"name":"a","source":[]}'),
+        ("/crls", b'{"name":"a","crlData":"***"}'),
+        ("/profiles", b"{"),
+    ],
+)
+def test_member_of_a_wrong_type_is_refused(emulator, request_to, path, body):
+    """JSON of a wrong type is a 400 with a reason, not a crash."""
+    status, code, _ = request_to(emulator.endpoint_url, "POST", path, {}, body).refusal
+
+    assert (status, code) == (400, "SerializationException")
+
+
+def test_page_size_that_is_no_number_is_refused(emulator, request_to):
+    """A number in the query must be one."""
+    answer = request_to(emulator.endpoint_url, "GET", "/crls?pageSize=many", {}, b"")
+
+    assert answer.refusal[:2] == (400, "SerializationException")
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/nothing"), ("GET", "/sessions"), ("PUT", "/crls")]
+)
+def test_unknown_operation_is_told_so(emulator, request_to, method, target):
+    """A path or method that the model lacks is a 404 that names it."""
+    status, code, text = request_to(emulator.endpoint_url, method, target, {}, b"").refusal
+
+    assert (status, code) == (404, "UnknownOperationException")
+    assert f"{method} {target}" in text
+
+
+def test_every_operation_of_the_model_is_implemented(client):
+    """No operation of the installed botocore answers 501."""
+    from rolesanywhere_auth.testing.service.control_plane import HANDLERS
+
+    assert set(client.meta.service_model.operation_names) <= set(HANDLERS)
+
+
+def test_operation_without_a_handler_is_told_so(emulator, request_to, monkeypatch):
+    """An operation that a newer botocore brings is a 501 that names it."""
+    from rolesanywhere_auth.testing.service import control_plane
+
+    monkeypatch.delitem(control_plane.HANDLERS, "ListCrls")
+
+    assert request_to(emulator.endpoint_url, "GET", "/crls", {}, b"").refusal == (
+        501,
+        "NotImplementedException",
+        "This emulator does not implement ListCrls.",
+    )
+
+
+def test_timestamps_are_iso_8601_with_microseconds(emulator, request_to, client):
+    """On the wire a timestamp looks as in AWS's CloudTrail sample."""
+    profile(client)
+    answer = request_to(emulator.endpoint_url, "GET", "/profiles", {}, b"")
+
+    assert answer.body["profiles"][0]["createdAt"] == "2026-05-04T12:00:00.000000Z"

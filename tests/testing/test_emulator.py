@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import pytest
+
+import rolesanywhere_auth
+import rolesanywhere_auth.testing
+from rolesanywhere_auth.errors import MissingExtraError
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+
+
+def test_public_names_are_sorted_and_resolve():
+    """The package's names are few, sorted and real."""
+    names = rolesanywhere_auth.testing.__all__
+
+    assert names == sorted(names) == dir(rolesanywhere_auth.testing)
+    assert [getattr(rolesanywhere_auth.testing, name).__name__ for name in names] == names
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        rolesanywhere_auth.testing.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import rolesanywhere_auth.testing", {"botocore", "cryptography", "pytest", "moto"}),
+        ("import rolesanywhere_auth.testing.plugin", {"botocore", "cryptography", "moto"}),
+        ("from rolesanywhere_auth.testing import Emulator; Emulator()", {"moto", "boto3"}),
+    ],
+)
+def test_importing_costs_little(statement, absent):
+    """Heavy libraries are loaded by use alone."""
+    code = f"{statement}; import sys; print(sorted({absent!r} & set(sys.modules)))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=Path(rolesanywhere_auth.__file__).parent.parent,
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_set_up_is_least_privilege_and_complete(emulator, create_session):
+    """A set-up signs in, with a role that trusts this trust anchor alone."""
+    setup = emulator.set_up()
+    other = emulator.create_trust_anchor(setup.authority)
+
+    arguments = setup.config_arguments()
+
+    assert create_session(setup).status == 201
+    assert create_session(setup, parameters={"trustAnchorArn": other}).refusal[2] == (
+        f"Unable to assume role for {setup.role_arn}"
+    )
+    assert set(arguments) == {
+        "trust_anchor_arn",
+        "profile_arn",
+        "role_arn",
+        "certificate",
+        "private_key",
+        "certificate_chain",
+        "endpoint_url",
+    }
+    assert arguments["certificate_chain"] is None
+    assert setup.certificate.read_text() == setup.leaf.certificate_pem
+    assert setup.private_key.stat().st_mode & 0o077 == 0
+    assert setup.certificate.parent.stat().st_mode & 0o077 == 0
+
+
+def test_default_role_trusts_any_anchor_of_the_account(emulator, create_session):
+    """A role made without an anchor trusts all trust anchors of the account and Region."""
+    role = emulator.create_role("any")
+
+    assert create_session(emulator.set_up(role_arn=role)).status == 201
+    assert create_session(emulator.set_up(role_arn=role)).status == 201
+
+
+def test_setups_do_not_share_files(emulator):
+    """Two set-ups have files of their own."""
+    first, second = emulator.set_up(), emulator.set_up()
+
+    assert first.certificate != second.certificate
+    assert first.private_key.read_text() != second.private_key.read_text()
+
+
+@pytest.mark.parametrize("seconds", [3599, 43201])
+def test_role_duration_out_of_bounds_is_refused(emulator, seconds):
+    """IAM's bounds for MaxSessionDuration hold."""
+    with pytest.raises(ValueError, match="3600 to 43200"):
+        emulator.create_role("app", max_session_duration=seconds)
+
+
+def test_refused_set_up_says_why(emulator):
+    """What the control plane refuses is an error with its text."""
+    with pytest.raises(ValueError, match="greater than or equal to 900"):
+        emulator.set_up(session_duration=60)
+
+
+def test_revoking_needs_a_known_authority(emulator):
+    """A leaf of a CA that the emulator never saw cannot be revoked here."""
+    with pytest.raises(ValueError, match="No trust anchor of 'CN=Stranger'"):
+        emulator.revoke(CertificateAuthority("Stranger").issue())
+
+
+def test_intermediate_revokes_too(emulator, create_session, now):
+    """A leaf of an intermediate is revoked by the intermediate's CRL."""
+    root = CertificateAuthority(now=lambda: now)
+    setup = emulator.set_up(authority=root.intermediate(), anchor=root)
+
+    emulator.revoke(setup.leaf)
+
+    assert create_session(setup).refusal[2] == "Certificate revoked"
+
+
+def test_lifecycle_is_strict_and_forgiving():
+    """Starting twice and using a stopped emulator are errors; stopping twice is not."""
+    emulator = Emulator()
+    with pytest.raises(RuntimeError, match="does not run"):
+        emulator.endpoint_url  # noqa: B018
+    assert repr(emulator) == "<Emulator 111122223333 eu-west-1 not running>"
+    with emulator:
+        assert emulator.endpoint_url in repr(emulator)
+        with pytest.raises(RuntimeError, match="runs already"):
+            emulator.start()
+    emulator.stop()
+    for name in ("https_endpoint_url", "ca_bundle", "set_up"):
+        with pytest.raises(RuntimeError, match="does not run"):
+            getattr(emulator, name)() if name == "set_up" else getattr(emulator, name)
+    with emulator:
+        assert emulator.set_up().certificate.exists()
+
+
+def test_without_aws_there_is_no_aws(emulator):
+    """What needs moto says how to get it."""
+    for name in ("client", "enforcing_iam"):
+        with pytest.raises(RuntimeError, match="aws=True"):
+            getattr(emulator, name)(*["s3"] * (name == "client"))
+    with pytest.raises(RuntimeError, match="aws=True"):
+        emulator.aws_endpoint_url  # noqa: B018
+
+
+def test_missing_moto_names_the_extra(monkeypatch):
+    """Without moto the error says what to install."""
+    monkeypatch.setitem(sys.modules, "moto", None)
+    monkeypatch.delitem(sys.modules, "rolesanywhere_auth.testing.fronts.moto", raising=False)
+
+    with pytest.raises(MissingExtraError, match=r"rolesanywhere-auth\[testing\]") as caught:
+        Emulator(aws=True)
+    assert caught.value.extra == "testing"
+
+
+def test_failed_start_leaves_nothing_open(monkeypatch):
+    """If moto cannot start, the ports are closed and the emulator can start again."""
+    emulator = Emulator(aws=True)
+
+    def broken(stack):
+        raise OSError("no port")
+
+    monkeypatch.setattr(emulator, "_moto_server", broken)
+    with pytest.raises(OSError, match="no port"):
+        emulator.start()
+    with pytest.raises(RuntimeError, match="does not run"):
+        emulator.endpoint_url  # noqa: B018
+
+
+def test_clock_advances_and_clear_sets_it_back():
+    """advance() moves the emulator's own clock, by seconds or by a timedelta."""
+    emulator = Emulator()
+    start = datetime.now(timezone.utc)
+    emulator.advance(90)
+    emulator.advance(timedelta(hours=1))
+
+    assert timedelta(seconds=3690) <= emulator.now() - start < timedelta(seconds=3720)
+    emulator.clear()
+    assert emulator.now() - start < timedelta(seconds=30)
+
+
+def test_advanced_clock_refuses_old_requests(create_session):
+    """A client whose clock is behind is refused, and learns the time from the Date header."""
+    with Emulator() as emulator:
+        emulator.advance(600)
+        setup = emulator.set_up()
+
+        answer = create_session(setup, at=datetime.now(timezone.utc))
+
+        assert answer.status == 403
+        offset = parsedate_to_datetime(answer.headers["date"]) - datetime.now(timezone.utc)
+        assert abs(offset - timedelta(seconds=600)) < timedelta(seconds=30)
+
+
+def test_given_clock_is_the_users(emulator):
+    """An emulator with a given clock does not move it."""
+    with pytest.raises(RuntimeError, match="move that one"):
+        emulator.advance(1)
+
+
+def test_clear_forgets_everything(emulator, create_session):
+    """After clear() there is neither resource nor role, event nor session."""
+    setup = emulator.set_up()
+    create_session(setup)
+
+    emulator.clear()
+
+    assert (emulator.events, emulator.sessions) == ([], [])
+    assert create_session(setup).status == 404
+    assert emulator.control_plane().list_subjects()["subjects"] == []
+
+
+def test_region_and_account_are_adjustable(create_session, now):
+    """All ARNs carry the Region, the account and the partition of the emulator."""
+    with Emulator(region="us-gov-west-1", account_id="999988887777", clock=lambda: now) as emulator:
+        setup = emulator.set_up()
+
+        session = create_session(setup, region="us-gov-west-1").session
+
+    prefix = "arn:aws-us-gov:rolesanywhere:us-gov-west-1:999988887777:"
+    assert setup.trust_anchor_arn.startswith(prefix)
+    assert setup.role_arn == "arn:aws-us-gov:iam::999988887777:role/app"
+    assert session["assumedRoleUser"]["arn"].startswith("arn:aws-us-gov:sts::999988887777:")

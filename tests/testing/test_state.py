@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from rolesanywhere_auth.testing.service.state import State, camel, partition_of
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-east-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("us-isof-south-1", "aws-iso-f"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ],
+)
+def test_partition_is_botocores(region, partition):
+    """The partition of a Region is the one that botocore knows."""
+    import botocore.session
+
+    assert partition_of(region) == partition
+    assert botocore.session.get_session().get_partition_for_region(region) == partition
+
+
+def test_wire_names_are_camel_case():
+    """Names of members are written as the model writes them."""
+    assert camel("crl_dp_revocation_enabled") == "crlDpRevocationEnabled"
+    assert camel("name") == "name"
+
+
+def test_shelves_are_apart_and_forgotten_together():
+    """Each account and Region has its own shelf; clear() empties all."""
+    state = State()
+    shelf = state.shelf("111122223333", "eu-west-1")
+
+    assert state.shelf("111122223333", "eu-west-1") is shelf
+    assert state.shelf("111122223333", "eu-west-2") is not shelf
+    state.clear()
+    assert state.shelf("111122223333", "eu-west-1") is not shelf
