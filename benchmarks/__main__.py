@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         "import": (startup.imports, 15),
         "start": (startup.starts, 15),
         "createsession": (createsession.create_sessions, 60),
-        "hotpath": (hotpath.hot_path, 15),
+        "hotpath": (hotpath.hot_path, 40),
         "memory": (memory.memory, 7),
     }
     budgets = []

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from iam_rolesanywhere_session import IAMRolesAnywhereSession
 
-from benchmarks.stage import Stage
+from benchmarks.stage import KEY_TYPES, Stage
 from benchmarks.table import OURS, PEER, Budget, budget, measure, ratios, section
 from rolesanywhere_auth import RolesAnywhereConfig
 from rolesanywhere_auth.credentials import SignIn
@@ -109,7 +109,12 @@ def peer(found: Stage, key_type: str) -> Callable[[], object]:
 def create_sessions(found: Stage, *, rounds: int) -> list[Budget]:
     """Print the times per kind of key; the budgets against the floor."""
     budgets = []
-    for key_type in found.key_types:
+    for key_type in KEY_TYPES:
+        try:
+            found.files(key_type)
+        except RuntimeError as error:
+            print(f"\n{key_type}: {error}")
+            continue
         calls = {OURS: ours(found, key_type), FLOOR: floor(found, key_type)}
         if not key_type.startswith("ml-dsa"):
             calls[PEER] = peer(found, key_type)

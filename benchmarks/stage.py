@@ -8,8 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,21 @@ ARNS = {
 }
 
 
-@dataclass
+@cache
+def _authority() -> CertificateAuthority:
+    return CertificateAuthority()
+
+
+@dataclass(frozen=True)
 class Stage:
     """A folder, a server, and the environment of every child process."""
 
     folder: Path
     port: int
-    key_types: list[str] = field(default_factory=list)
-    """Those of `KEY_TYPES` that the installed ``cryptography`` has."""
 
     @property
     def url(self) -> str:
+        """The server's."""
         return f"https://127.0.0.1:{self.port}"
 
     @property
@@ -61,8 +66,14 @@ class Stage:
         return str(self.folder / "ca.pem")
 
     def files(self, key_type: str) -> dict[str, str]:
-        """Paths of the certificate and the key, by the names that both libraries use."""
+        """Paths of the certificate and the key, by the names that both libraries use.
+
+        Raises:
+            RuntimeError: ML-DSA, with a ``cryptography`` that has none.
+        """
         folder = self.folder / key_type
+        if not folder.exists():
+            _authority().issue("app", key_type=key_type).write_to(folder)  # type: ignore[arg-type]
         return {
             "certificate": str(folder / "client.pem"),
             "private_key": str(folder / "client.key"),
@@ -125,24 +136,11 @@ def stage() -> Iterator[Stage]:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
-            found = Stage(folder, int(server.stdout.readline()))
-            _write_leaves(found)
-            yield found
+            yield Stage(folder, int(server.stdout.readline()))
         finally:
             server.stdin.close()
             server.wait()
             server.stdout.close()
-
-
-def _write_leaves(found: Stage) -> None:
-    authority = CertificateAuthority()
-    for key_type in KEY_TYPES:
-        try:
-            leaf = authority.issue("app", key_type=key_type)  # type: ignore[arg-type]
-        except RuntimeError:  # no ML-DSA in this `cryptography`
-            continue
-        leaf.write_to(found.folder / key_type)
-        found.key_types.append(key_type)
 
 
 def _write_server_files(folder: Path) -> None:
@@ -156,9 +154,7 @@ def _write_server_files(folder: Path) -> None:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     (folder / "server.pem").write_bytes(
         _certificate(subject, issuer, key, ca_key, ca=False).public_bytes(pem)
-        + key.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
 
 
@@ -188,9 +184,7 @@ def _certificate(
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(
-            x509.KeyUsage(
-                digital_signature=True, key_cert_sign=ca, crl_sign=ca, **usage
-            ),
+            x509.KeyUsage(digital_signature=True, key_cert_sign=ca, crl_sign=ca, **usage),
             critical=True,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -118,9 +118,7 @@ def starts(found: Stage, *, rounds: int) -> list[Budget]:
     budgets = []
     for client, limit in ((False, 0.72), (True, 0.80)):
         for key_type, endpoint in (("ec-p256", True), ("ec-p256", False), ("rsa-2048", True)):
-            what, samples = _start(
-                found, key_type, endpoint=endpoint, client=client, rounds=rounds
-            )
+            what, samples = _start(found, key_type, endpoint=endpoint, client=client, rounds=rounds)
             budgets.append(budget(f"{what} / peer", ratios(samples, OURS, PEER), limit))
             over = median(samples[OURS]) - median(samples[STATIC])
             print(f"{OURS} over {STATIC}: {over:+.1f} ms")

@@ -29,9 +29,11 @@ class Budget:
 
     @property
     def met(self) -> bool:
+        """Whether the limit was kept."""
         return self.value <= self.limit
 
     def line(self) -> str:
+        """As it is printed."""
         low, high = self.spread
         unit = f" {self.unit}" if self.unit else ""
         return (
@@ -61,9 +63,7 @@ def measure(
 def ratios(samples: Samples, name: str, base: str, *, minus: str | None = None) -> list[float]:
     """*name* by *base* in each round; of both, *minus* is taken off first."""
     off = samples[minus] if minus else [0.0] * len(samples[name])
-    return [
-        (a - c) / (b - c) for a, b, c in zip(samples[name], samples[base], off, strict=True)
-    ]
+    return [(a - c) / (b - c) for a, b, c in zip(samples[name], samples[base], off, strict=True)]
 
 
 def quartiles(figures: Sequence[float]) -> tuple[float, float]:
@@ -74,9 +74,7 @@ def quartiles(figures: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def budget(  # noqa: D417
-    name: str, figures: Sequence[float], limit: float, *, unit: str = ""
-) -> Budget:
+def budget(name: str, figures: Sequence[float], limit: float, *, unit: str = "") -> Budget:
     """The median of *figures* against *limit*."""
     return Budget(name, median(figures), limit, quartiles(figures), unit)
 
@@ -86,7 +84,9 @@ def section(title: str, samples: Samples, *, unit: str, base: str | None = None)
     lines = ["", title, "-" * len(title)]
     for name, figures in samples.items():
         low, high = quartiles(figures)
-        text = f"{name:<44} {_figure(median(figures)):>9} {unit}  ({_figure(low)} to {_figure(high)})"
+        text = (
+            f"{name:<44} {_figure(median(figures)):>9} {unit}  ({_figure(low)} to {_figure(high)})"
+        )
         if base and base in samples:
             text = f"{text:<82} {median(ratios(samples, name, base)):6.2f} x {base}"
         lines.append(text)

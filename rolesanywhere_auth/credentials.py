@@ -45,7 +45,7 @@ class SignIn:
         session: botocore.session.Session | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads retries, no secret
     ) -> None:
         self.clock = Clock(now)
         self._config = config
@@ -174,22 +174,24 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         limit = snapshot.fresh_until if refresh_in is None else snapshot.expires - refresh_in
         return self._now() >= limit
 
-    @property
-    def access_key(self) -> str:
+    # The parent's four can be set; here that would break the one consistent snapshot.
+
+    @property  # type: ignore[misc]
+    def access_key(self) -> str:  # type: ignore[override]
         """The access key id; for several at once use `get_frozen_credentials()`."""
-        return self.get_frozen_credentials().access_key
+        return str(self.get_frozen_credentials().access_key)
 
-    @property
-    def secret_key(self) -> str:
+    @property  # type: ignore[misc]
+    def secret_key(self) -> str:  # type: ignore[override]
         """The secret access key; for several at once use `get_frozen_credentials()`."""
-        return self.get_frozen_credentials().secret_key
+        return str(self.get_frozen_credentials().secret_key)
 
-    @property
-    def token(self) -> str | None:
+    @property  # type: ignore[misc]
+    def token(self) -> str | None:  # type: ignore[override]
         """The session token; for several at once use `get_frozen_credentials()`."""
         return self.get_frozen_credentials().token
 
-    @property
+    @property  # type: ignore[misc]
     def account_id(self) -> str:
         """The account of the role; needs no sign-in."""
         return self.config.account_id

@@ -63,8 +63,10 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
             service has no such endpoint, or a malformed URL.
         ConfigurationError: the profile or its services section does not exist.
     """
-    fips = _setting(config.use_fips_endpoint, session, "use_fips_endpoint")
-    dualstack = _setting(config.use_dualstack_endpoint, session, "use_dualstack_endpoint")
+    fips = _setting(session, "use_fips_endpoint", chosen=config.use_fips_endpoint)
+    dualstack = _setting(
+        session, "use_dualstack_endpoint", chosen=config.use_dualstack_endpoint
+    )
     url = config.endpoint_url or configured_endpoint(session, os.environ)
     if url is None:
         return _rule(str(config.region), session, fips=fips, dualstack=dualstack)
@@ -82,7 +84,7 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
     return url.rstrip("/")
 
 
-def _setting(chosen: bool | None, session: Session, name: str) -> bool:
+def _setting(session: Session, name: str, *, chosen: bool | None) -> bool:
     return bool(_variable(session, name)) if chosen is None else chosen
 
 
@@ -185,12 +187,12 @@ class Transport:
         self._session = session
         self._endpoint = endpoint
         self._http = URLLib3Session(
-            verify=_verify(config, session),
+            verify=_verify(config, session),  # type: ignore[arg-type] # the stubs know no path
             proxies=proxies,
-            timeout=(config.connect_timeout, config.read_timeout),
+            timeout=(config.connect_timeout, config.read_timeout),  # type: ignore[arg-type]
             # headers and body leave in two writes: with Nagle's algorithm on, the
             # second waits for the peer's delayed ACK, 40 ms on loopback
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
         )
 
     def send(self, request: HTTPRequest) -> HTTPResponse:

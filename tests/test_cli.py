@@ -12,7 +12,7 @@ import pytest
 
 from rolesanywhere_auth import __version__, cli
 from rolesanywhere_auth.testing import Emulator
-from rolesanywhere_auth.testing.emulator import Setup
+from rolesanywhere_auth.testing._setup import Setup
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_demo_runs(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     for text in (
         "assumed-role/demo/",
-        "b'from outside AWS'",
+        "from outside AWS",
         "AccessDenied, as the role does not allow it",
         "HTTP 403 AccessDeniedException: Certificate revoked",
     ):
@@ -217,7 +217,7 @@ def test_demo_runs(command: list[str]) -> None:
 def test_demo_without_moto_names_the_extra(tmp_path: Path, command: list[str]) -> None:
     """Without the testing extra the demo says what to install."""
     (tmp_path / "moto.py").write_text("raise ImportError('hidden by the test')\n")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
 
     done = subprocess.run(
         [*command, "demo"], capture_output=True, text=True, check=False, env=environment

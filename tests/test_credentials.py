@@ -87,7 +87,7 @@ def test_nothing_happens_before_the_first_use(config: RolesAnywhereConfig) -> No
     assert credentials.account_id == "111122223333"
     assert credentials.expires_at is None
     assert credentials.refresh_needed()
-    with pytest.raises(CertificateLoadError, match="/no/such/file.pem"):
+    with pytest.raises(CertificateLoadError, match=r"/no/such/file\.pem"):
         credentials.get_frozen_credentials()
 
 
@@ -263,10 +263,14 @@ def test_wrong_clock_is_corrected_once_and_remembered(
     [
         b"{}",
         b'{"credentialSet":[]}',
-        b'{"credentialSet":[{"credentials":{"accessKeyId":null,"secretAccessKey":null,'
-        b'"sessionToken":null,"expiration":"2099-01-01T00:00:00Z"}}]}',
-        b'{"credentialSet":[{"credentials":{"accessKeyId":"A","secretAccessKey":"B",'
-        b'"sessionToken":"C","expiration":"2020-01-01T00:00:00Z"}}]}',
+        (
+            b'{"credentialSet":[{"credentials":{"accessKeyId":null,"secretAccessKey":null,'
+            b'"sessionToken":null,"expiration":"2099-01-01T00:00:00Z"}}]}'
+        ),
+        (
+            b'{"credentialSet":[{"credentials":{"accessKeyId":"A","secretAccessKey":"B",'
+            b'"sessionToken":"C","expiration":"2020-01-01T00:00:00Z"}}]}'
+        ),
         b'{"credentialSet":[{"cred',
     ],
 )
@@ -317,7 +321,7 @@ def test_create_session_is_one_call(emulator: Emulator, config: RolesAnywhereCon
     assert found.access_key.startswith("ASIA")
     assert found.role_arn == config.role_arn
     assert str(found.assumed_role_arn).startswith("arn:aws:sts::111122223333:assumed-role/app/")
-    assert str(found.subject_arn).startswith("arn:aws:rolesanywhere:eu-west-1:111122223333:subject/")
+    assert str(found.subject_arn).split(":")[2:5] == ["rolesanywhere", "eu-west-1", "111122223333"]
     assert found.source_identity == "CN=app"
     assert found.account_id == "111122223333"
     assert found.expiration > datetime.now(timezone.utc)

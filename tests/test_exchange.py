@@ -205,6 +205,7 @@ def test_the_request_has_the_arns_in_the_query() -> None:
     parts = urlsplit(request.url)
     assert (request.method, parts.path) == ("POST", "/sessions")
     assert request.url.startswith(f"{ENDPOINT}/sessions?profileArn=arn%3Aaws%3Arolesanywhere%3A")
+    assert not set(parts.query) & set("/:+,@")
     assert parse_qsl(parts.query) == [
         ("profileArn", CONFIG.profile_arn),
         ("roleArn", CONFIG.role_arn),

@@ -432,7 +432,7 @@ def test_only_false_turns_verification_off(
 
 def test_missing_ca_bundle_is_named(session: botocore.session.Session) -> None:
     """A bundle that is not there is an error before any request."""
-    with pytest.raises(ConfigurationError, match="/no/such/ca.pem"):
+    with pytest.raises(ConfigurationError, match=r"/no/such/ca\.pem"):
         exchange_once(config(endpoint_url="https://127.0.0.1:1", verify="/no/such/ca.pem"), session)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rolesanywhere_auth.testing.emulator import Emulator, Setup
+    from rolesanywhere_auth.testing._setup import Setup
+    from rolesanywhere_auth.testing.emulator import Emulator
 
 _POLICY = {
     "Version": "2012-10-17",
@@ -94,7 +95,7 @@ def _play(emulator: Emulator) -> None:
     )
     session = boto3_session(config, now=lambda: emulator.now().timestamp())
     stage.step("A boto3 session with this certificate. Nothing is sent yet.")
-    stage.show("configuration", f"{config.role_arn} by {config.certificate}")
+    stage.show("configuration", f"{config.role_arn} by {setup.certificate}")
     stage.show("sign-ins so far", _sign_ins(emulator))
     clients = {
         name: session.client(name, endpoint_url=emulator.aws_endpoint_url) for name in ("sts", "s3")
@@ -137,7 +138,8 @@ def _use(stage: _Stage, emulator: Emulator, clients: dict[str, Any], session: An
         CreateBucketConfiguration={"LocationConstraint": emulator.region},
     )
     s3.put_object(Bucket="demo-bucket", Key="hello", Body=b"from outside AWS")
-    stage.show("s3 put, then get", s3.get_object(Bucket="demo-bucket", Key="hello")["Body"].read())
+    found = s3.get_object(Bucket="demo-bucket", Key="hello")["Body"].read()
+    stage.show("s3 put, then get", found.decode())
     try:
         s3.delete_object(Bucket="demo-bucket", Key="hello")
     except ClientError as error:
@@ -171,7 +173,7 @@ def _while_calling(call: Callable[[], object], then: Callable[[], object]) -> in
             after += happened.is_set()
             try:
                 call()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - handed to the main thread
                 errors.append(error)
                 return
             counts[number] += 1

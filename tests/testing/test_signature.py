@@ -473,8 +473,8 @@ def test_keys_that_the_service_does_not_take_are_refused(
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("a003020102", "a003020105"), ("0603551d0e", "0603551d23")],
-    ids=["version 6", "two extensions of one kind"],
+    [("a003020102", "a003020105"), ("0603551d0e", "0603551d23"), ("0c03617070", "0003617070")],
+    ids=["version 6", "two extensions of one kind", "no string type"],
 )
 def test_a_malformed_certificate_is_refused(
     leaf: Leaf, signed: Callable[..., Request], old: str, new: str

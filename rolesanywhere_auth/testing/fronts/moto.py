@@ -30,7 +30,6 @@ from urllib.parse import urlsplit
 
 from moto import backend_index
 from moto.core.base_backend import BackendDict, BaseBackend
-from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -100,10 +99,9 @@ class MotoDirectory:
     def role(self, arn: str) -> Role:
         """The role in moto's IAM; KeyError when there is none."""
         partition, account_id = _place(arn)
-        try:
-            role = iam_backends[account_id][partition].get_role_by_arn(arn)
-        except NotFoundException:
-            raise KeyError(arn) from None
+        # Not get_role_by_arn(): moto renamed what that raises.
+        roles = {role.arn: role for role in iam_backends[account_id][partition].get_roles()}
+        role = roles[arn]
         return Role(arn, role.assume_role_policy_document, int(role.max_session_duration or 3600))
 
     def mint(self, grant: Grant) -> SessionKeys:
@@ -176,11 +174,12 @@ def moto_service(
 def create_administrator(account_id: str, *, region: str) -> tuple[str, str]:
     """An IAM user who may do everything in moto's *account_id*: access key ID and secret."""
     backend = iam_backends[account_id][partition_of(region)]
-    user = backend.create_user(region, "administrator")
+    name = "administrator"
+    backend.create_user(region, name)
     statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     document = {"Version": "2012-10-17", "Statement": [statement]}
-    backend.put_user_policy(user.name, "everything", json.dumps(document))
-    key = backend.create_access_key(user.name)
+    backend.put_user_policy(name, "everything", json.dumps(document))
+    key = backend.create_access_key(name)
     return key.access_key_id, key.secret_access_key
 
 

@@ -28,6 +28,8 @@ class MotoServer:
         self._region = region
         self._registration = register(service)
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._logger = logging.getLogger("werkzeug")
+        self._level = logging.NOTSET
         self.administrator = ("", "")
 
     @property
@@ -39,9 +41,8 @@ class MotoServer:
     def start(self) -> None:
         """Start with an empty AWS and an administrator in it."""
         # werkzeug prints a line for each request unless a level is set.
-        logger = logging.getLogger("werkzeug")
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
+        self._level = self._logger.level
+        self._logger.setLevel(max(self._level, logging.WARNING))
         self._server.start()
         self.reset()
 
@@ -50,6 +51,7 @@ class MotoServer:
         self._post("/moto-api/reset", b"")
         self._server.stop()
         self._registration.unregister()
+        self._logger.setLevel(self._level)
 
     def reset(self) -> None:
         """Empty every service of moto; the administrator gets new keys."""

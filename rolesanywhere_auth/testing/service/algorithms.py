@@ -23,6 +23,7 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 UNREADABLE = (
     ValueError,
+    KeyError,  # a name in a string type that ASN.1 does not have, up to cryptography 45 or so
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,

@@ -44,7 +44,7 @@ class Response:
 
 
 class Refusal(Exception):
-    """The service says no. ``code`` is the modelled error's name, such as ``AccessDeniedException``."""
+    """The service says no; ``code`` is the error's name, such as ``AccessDeniedException``."""
 
     def __init__(self, status: int, code: str, message: str, **members: Any) -> None:
         super().__init__(message)

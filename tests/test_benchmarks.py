@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# At the end: an installed wheel of the package itself stays in front of the checkout.
+sys.path.append(str(Path(__file__).parent.parent))
+
+from benchmarks import table
+from benchmarks.__main__ import SECTIONS, arguments
+from benchmarks.server import answer
+
+
+def test_contenders_run_in_turn_and_each_round_begins_with_another() -> None:
+    """Noise strikes all contenders alike, and the warm-up is not counted."""
+    order: list[str] = []
+
+    def contender(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    samples = table.measure(
+        {"a": lambda: contender("a"), "b": lambda: contender("b")}, rounds=2, warm_up=1
+    )
+    assert order[2:] == ["a", "b", "b", "a"]
+    assert samples == {"a": [3.0, 6.0], "b": [4.0, 5.0]}
+
+
+def test_a_ratio_is_taken_round_by_round_over_what_is_common() -> None:
+    """`minus` is taken off both sides of each round's ratio."""
+    samples = {"a": [3.0, 8.0], "b": [6.0, 4.0], "c": [1.0, 2.0]}
+    assert table.ratios(samples, "a", "b") == [0.5, 2.0]
+    assert table.ratios(samples, "a", "b", minus="c") == [2 / 5, 6 / 2]
+
+
+def test_a_budget_says_whether_the_median_meets_the_limit() -> None:
+    """One slow round does not break a budget, and a slow median does."""
+    assert table.budget("x", [0.1, 0.2, 9.0], 0.5).line().endswith(" met")
+    assert table.budget("x", [0.1, 0.7, 0.8], 0.5).line().endswith("NOT MET")
+
+
+def test_a_section_shows_every_contender_with_its_ratio() -> None:
+    """The base itself stands there with 1.00."""
+    lines = table.section("T", {"a": [1.0], "b": [2000.0]}, unit="ms", base="b").splitlines()
+    assert "0.00 x b" in lines[-2]
+    assert "2,000 ms" in lines[-1]
+    assert lines[-1].endswith("1.00 x b")
+
+
+def test_the_canned_answer_is_as_long_as_it_says() -> None:
+    """A wrong Content-Length would make every contender wait."""
+    head, _, body = answer().partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+
+
+def test_sections_can_be_chosen_and_others_are_refused() -> None:
+    """A typo is no reason to measure for ten minutes."""
+    assert arguments(["--only", "hotpath", "--quick"]).only == ["hotpath"]
+    assert len(set(SECTIONS)) == len(SECTIONS)
+    with pytest.raises(SystemExit):
+        arguments(["--only", "hotpaht"])
+
+
+def test_the_command_measures_and_prints_budgets(repository: Path) -> None:
+    """A run of the quickest section, with real credentials of every contender, ends well."""
+    pytest.importorskip("iam_rolesanywhere_session")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--rounds", "1", "--only", "hotpath"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hot path / plain static Credentials" in done.stdout
