@@ -10,7 +10,6 @@ from __future__ import annotations
 import binascii
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -31,10 +30,6 @@ _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CER
 
 Readable: TypeAlias = "str | bytes | os.PathLike[str]"
 """A path (str or path object), bytes, or a PEM as str."""
-
-Passphrase: TypeAlias = "str | bytes | Callable[[], str | bytes] | None"  # noqa: S105
-"""A passphrase, or what gives it when it is needed."""
-
 
 @dataclass(frozen=True)
 class Material:
@@ -293,13 +288,3 @@ def _sniff(data: bytes) -> str | None:
         }.get(inside.peek() or 0)
     except DERError:
         return None
-
-
-def to_passphrase(passphrase: Passphrase) -> bytes | None:
-    """The passphrase as bytes; a str in UTF-8. A callable is asked. An empty one is none."""
-    value = passphrase() if callable(passphrase) else passphrase
-    if isinstance(value, str):
-        return value.encode("utf-8") or None
-    if value is None or isinstance(value, (bytes, bytearray)):
-        return bytes(value or b"") or None
-    raise ConfigurationError(f"passphrase must be str or bytes, not {type(value).__name__}.")

@@ -112,6 +112,9 @@ class SessionCredentials:
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of another shape, depth or date range than expected raises."""
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-]\d\d:\d\d))", re.ASCII
+)
 _SECRET = re.compile(r"[!-~]+")
 """Credentials travel in HTTP headers: anything else would fail there, at every call."""
 
@@ -272,8 +275,8 @@ def _optional(value: Any, kind: type[T]) -> T | None:
 
 
 def _expiration(text: str) -> datetime:
-    # datetime.fromisoformat() knows no "Z" before Python 3.11
-    when = datetime.fromisoformat(text.removesuffix("Z") + "+00:00" * text.endswith("Z"))
-    if when.tzinfo is None:
-        raise ValueError("no time zone")
-    return when.astimezone(timezone.utc)
+    """An RFC 3339 time in UTC; what `datetime.fromisoformat()` takes differs by Python."""
+    parts = _TIME.fullmatch(text)
+    if parts is None:
+        raise ValueError("no time, or no time zone")
+    return datetime.fromisoformat(parts[1] + (parts[2] or "+00:00")).astimezone(timezone.utc)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rolesanywhere_auth._containers import (
     Contents,
-    Passphrase,
     Readable,
     hint,
     open_contents,
     read_material,
-    to_passphrase,
 )
 from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
 from rolesanywhere_auth.errors import (
@@ -25,6 +23,7 @@ from rolesanywhere_auth.errors import (
     PrivateKeyLoadError,
 )
 from rolesanywhere_auth.keys import Signer, check_signer, unsupported_key
+from rolesanywhere_auth.secrets import Passphrase, reveal
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import PublicKey
@@ -78,7 +77,7 @@ class Identity:
         *,
         private_key: Readable | Signer | None = None,
         certificate_chain: Readable | None = None,
-        passphrase: Passphrase = None,
+        passphrase: Passphrase | None = None,
         now: datetime,
     ) -> Identity:
         """Load and check certificate, chain and key.
@@ -102,7 +101,7 @@ class Identity:
             CertificateExpiredError, CertificateNotYetValidError,
             CertificateRequirementError: The service would refuse the certificate.
         """
-        secret = to_passphrase(passphrase)
+        secret = reveal(passphrase)
         contents = _open(certificate, role="certificate", passphrase=secret)
         found = _certificates(contents)
         extra: list[Certificate] = []
@@ -257,7 +256,7 @@ class IdentitySource:
         *,
         private_key: Readable | Signer | None = None,
         certificate_chain: Readable | None = None,
-        passphrase: Passphrase = None,
+        passphrase: Passphrase | None = None,
     ) -> None:
         self._certificate = certificate
         self._private_key = private_key

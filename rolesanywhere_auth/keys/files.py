@@ -19,11 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from rolesanywhere_auth._containers import (
     Contents,
     KeyBlock,
-    Passphrase,
     Readable,
     open_contents,
     read_material,
-    to_passphrase,
 )
 from rolesanywhere_auth.errors import (
     PassphraseError,
@@ -33,6 +31,7 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.keys import check_signer, unsupported_key
 from rolesanywhere_auth.keys._pkcs8 import decrypt, mldsa_private_key, read_private_key_info
+from rolesanywhere_auth.secrets import Passphrase, reveal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -72,7 +71,7 @@ class FileSigner:
         cls,
         private_key: Readable,
         *,
-        passphrase: Passphrase = None,
+        passphrase: Passphrase | None = None,
     ) -> FileSigner:
         """Load the key from a path, bytes, or a PEM text.
 
@@ -81,7 +80,7 @@ class FileSigner:
             PassphraseError: The passphrase is missing or wrong.
             UnsupportedKeyError: The service has no signing algorithm for it.
         """
-        secret = to_passphrase(passphrase)
+        secret = reveal(passphrase)
         material = read_material(private_key, role="private_key")
         return cls.from_contents(open_contents(material, passphrase=secret), passphrase=secret)
 

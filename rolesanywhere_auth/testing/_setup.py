@@ -10,16 +10,14 @@ from rolesanywhere_auth.testing.service.state import partition_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf
+    from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafFiles
 
 
 @dataclass(frozen=True)
 class Setup:
     """A trust anchor, a profile and a role in the emulator, and a certificate that fits them.
 
-    ``certificate``, ``private_key`` and ``chain`` are files in a private temporary
-    directory, which goes when the emulator stops or is cleared. ``chain`` is None
-    when no intermediate stands between the leaf and its root.
+    The files are in a private temporary directory, which goes when the emulator stops.
     """
 
     authority: CertificateAuthority
@@ -27,10 +25,23 @@ class Setup:
     trust_anchor_arn: str
     profile_arn: str
     role_arn: str
-    certificate: Path
-    private_key: Path
-    chain: Path | None
+    files: LeafFiles
     endpoint_url: str
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate in PEM."""
+        return self.files.certificate
+
+    @property
+    def private_key(self) -> Path:
+        """The private key in PEM, readable by its owner alone."""
+        return self.files.private_key
+
+    @property
+    def chain(self) -> Path | None:
+        """The intermediates in PEM; None when the root issued the certificate."""
+        return self.files.chain
 
     def config_arguments(self) -> dict[str, Any]:
         """The keyword arguments for `rolesanywhere_auth.RolesAnywhereConfig`."""

@@ -26,19 +26,19 @@ class Workshop:
         self._anchors.clear()
         self._crls.clear()
 
-    def trust_anchor(self, authority: CertificateAuthority) -> str:
-        """An enabled trust anchor of *authority*'s certificate; its ARN."""
+    def trust_anchor(
+        self, authority: CertificateAuthority, *, issuer: CertificateAuthority | None = None
+    ) -> str:
+        """An enabled trust anchor of *authority*'s certificate; its ARN.
+
+        `revoke` knows it for leaves of *authority* and of *issuer*, a CA below.
+        """
         data = {"x509CertificateData": authority.certificate_pem}
         source = {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": data}
         members = {"name": "emulator", "source": source, "enabled": True}
         arn: str = self._call("/trustanchors", members)["trustAnchor"]["trustAnchorArn"]
-        self.remember(authority, arn)
+        self._anchors += [(known, arn) for known in {authority, issuer or authority}]
         return arn
-
-    def remember(self, authority: CertificateAuthority, anchor_arn: str) -> None:
-        """Certificates of *authority* sign in by this trust anchor: `revoke` needs to know."""
-        if (authority, anchor_arn) not in self._anchors:
-            self._anchors.append((authority, anchor_arn))
 
     def profile(
         self, role_arn: str, *, session_duration: int, accept_role_session_name: bool

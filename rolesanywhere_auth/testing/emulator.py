@@ -338,31 +338,26 @@ class Emulator:
             accept_role_session_name: Whether clients may name their sessions.
         """
         authority = authority or CertificateAuthority(now=self.now)
-        anchor_arn = self.create_trust_anchor(anchor or authority)
-        self._workshop.remember(authority, anchor_arn)
-        if role_arn is None:
-            role_arn = self.create_role(
-                role_name,
-                trust_anchor_arn=anchor_arn,
-                policy=policy,
-                max_session_duration=max(session_duration, 3600),
-            )
+        anchor_arn = self._workshop.trust_anchor(anchor or authority, issuer=authority)
+        role_arn = role_arn or self.create_role(
+            role_name,
+            trust_anchor_arn=anchor_arn,
+            policy=policy,
+            max_session_duration=max(session_duration, 3600),
+        )
         profile_arn = self._workshop.profile(
             role_arn,
             session_duration=session_duration,
             accept_role_session_name=accept_role_session_name,
         )
         leaf = authority.issue(common_name, key_type=key_type)
-        files = leaf.write_to(tempfile.mkdtemp(dir=self._folder()))
         return Setup(
             authority=authority,
             leaf=leaf,
             trust_anchor_arn=anchor_arn,
             profile_arn=profile_arn,
             role_arn=role_arn,
-            certificate=files.certificate,
-            private_key=files.private_key,
-            chain=files.chain,
+            files=leaf.write_to(tempfile.mkdtemp(dir=self._folder())),
             endpoint_url=self.endpoint_url,
         )
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime, timedelta, timezone
+from functools import cache
 
 import boto3
 import pytest
@@ -24,6 +25,12 @@ LIST_ONLY = {
 }
 
 
+@cache
+def boto3_session() -> boto3.Session:
+    """One session, as it keeps the service models."""
+    return boto3.Session()
+
+
 class Clock:
     """A clock that tests move."""
 
@@ -37,7 +44,14 @@ class Clock:
 def client(name, endpoint_url=None, keys=None, region="us-east-1"):
     """A boto3 client with the keys of a credential set, or with any keys."""
     keys = keys or {"accessKeyId": "testing", "secretAccessKey": "testing", "sessionToken": None}
-    return boto3.client(
+    return make_client(name, endpoint_url, region, tuple(keys.items()))
+
+
+@cache
+def make_client(name, endpoint_url, region, items):
+    """One client of a kind for all tests: making one takes longer than most tests."""
+    keys = dict(items)
+    return boto3_session().client(
         name,
         region_name=region,
         endpoint_url=endpoint_url,

@@ -71,3 +71,18 @@ DURATION_TOO_LONG = Text(
     "MaxSessionDuration set for this role.",
     "the live service; the full stop between the sentences is ours",
 )
+
+TEXTS = (
+    CROSS_ACCOUNT_ROLE,
+    TRUST_ANCHOR_NOT_FOUND,
+    PROFILE_NOT_FOUND,
+    ACCOUNTS_DIFFER,
+    REGIONS_DIFFER,
+    TRUST_ANCHOR_DISABLED,
+    PROFILE_DISABLED,
+    ROLE_NOT_IN_PROFILE,
+    SESSION_NAME_REFUSED,
+    UNABLE_TO_ASSUME,
+    DURATION_TOO_LONG,
+)
+"""All of the above, in the order in which they are checked."""
