@@ -112,9 +112,7 @@ class SessionCredentials:
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of another shape, depth or date range than expected raises."""
-_TIME = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-]\d\d:\d\d))", re.ASCII
-)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-]\d\d:\d\d))", re.ASCII)
 _SECRET = re.compile(r"[!-~]+")
 """Credentials travel in HTTP headers: anything else would fail there, at every call."""
 

@@ -85,4 +85,4 @@ TEXTS = (
     UNABLE_TO_ASSUME,
     DURATION_TOO_LONG,
 )
-"""All of the above, in the order in which they are checked."""
+"""All of the above, for the documentation."""
