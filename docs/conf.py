@@ -24,7 +24,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(boto3|botocore|cryptography|moto|pytest|x509)\..*"),
     ("py:.*", r"(collections\.abc|contextlib|datetime|os|pathlib|ssl|threading|typing)\..*"),
-    ("py:.*", r"(Callable\[\[\]|Iterator|Literal|Mapping|Path|PathLike|Sequence|datetime|timedelta)"),
+    (
+        "py:.*",
+        r"(Callable\[\[\]|Iterator|Literal|Mapping|Path|PathLike|Sequence|datetime|timedelta)",
+    ),
     ("py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|[A-Z]\w+Error)"),
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
     ("py:.*", r"(Passphrase|PublicKey|Readable|Source)"),

@@ -31,6 +31,7 @@ _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CER
 Readable: TypeAlias = "str | bytes | os.PathLike[str]"
 """A path (str or path object), bytes, or a PEM as str."""
 
+
 @dataclass(frozen=True)
 class Material:
     """What was read, and how messages name it."""

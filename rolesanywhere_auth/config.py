@@ -24,7 +24,6 @@ Source = str | os.PathLike[str] | bytes
 MIN_SESSION_DURATION = 900
 MAX_SESSION_DURATION = 43200
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class FrozenMapping(Mapping[str, str]):
@@ -75,8 +74,8 @@ class RolesAnywhereConfig:
             accepts one. By default the service uses the certificate's serial number.
         instance_properties: At most 50 names and values of 1 to 200 characters,
             shown on the subject in the service's console.
-        region: Where the service is called and signed for; by default the trust
-            anchor's Region.
+        region: The trust anchor's Region, which is where the service is called and
+            signed for; any other is an error.
         endpoint_url: Instead of botocore's rules and settings.
         use_fips_endpoint: None leaves it to botocore's settings.
         use_dualstack_endpoint: None leaves it to botocore's settings.
@@ -122,7 +121,7 @@ class RolesAnywhereConfig:
             profile_arn=self.profile_arn,
             role_arn=self.role_arn,
         )
-        self._set("region", self.region or anchor.region)
+        self._set("region", _region(self.region, anchor.region))
         self._set("session_duration", _duration(self.session_duration))
         self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
         self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
@@ -131,8 +130,8 @@ class RolesAnywhereConfig:
         _check_private_key(self.private_key)
         _check_passphrase(self.passphrase)
         _check_session_name(self.role_session_name)
-        _check_region(self.region)
-        _check_endpoint(self.endpoint_url)
+        if self.endpoint_url is not None:
+            check_endpoint(self.endpoint_url)
         for name in ("use_fips_endpoint", "use_dualstack_endpoint"):
             _check_switch(name, getattr(self, name))
         if self.verify == "":
@@ -268,20 +267,23 @@ def _check_session_name(value: object) -> None:
         )
 
 
-def _check_region(value: object) -> None:
-    # it becomes a label of the host name: anything else could lead the request elsewhere
-    if not isinstance(value, str) or not _REGION.fullmatch(value):
+def _region(value: object, anchors: str) -> str:
+    if value not in {None, "", anchors}:
         raise ConfigurationError(
-            f"region must be a Region's name such as 'eu-west-1', or None for the trust "
-            f"anchor's, not {value!r}"
+            f"region is {value!r}, but the trust anchor is in {anchors}: a sign-in takes place "
+            "where the trust anchor is; leave region out"
         )
+    return anchors
 
 
-def _check_endpoint(value: object) -> None:
-    if value is None:
-        return
+def check_endpoint(value: object, *, name: str = "endpoint_url") -> None:
+    """Check that *value*, which came from the setting *name*, is a base URL.
+
+    Raises:
+        EndpointError: It is not; the message shows no password.
+    """
     if not isinstance(value, str):
-        raise EndpointError(f"endpoint_url must be a str, not {type(value).__name__}")
+        raise EndpointError(f"{name} must be a str, not {type(value).__name__}")
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -291,11 +293,11 @@ def _check_endpoint(value: object) -> None:
         usable = False
     if not usable:
         raise EndpointError(
-            "endpoint_url must be https:// (or http://), a host and perhaps a port, not "
+            f"{name} must be https:// (or http://), a host and perhaps a port, not "
             f"{_without_login(value)!r}"
         )
     if parts.username is not None or parts.query or parts.fragment:
-        raise EndpointError("endpoint_url may hold no user name, query or fragment")
+        raise EndpointError(f"{name} may hold no user name, query or fragment")
 
 
 def _check_switch(name: str, value: object) -> None:

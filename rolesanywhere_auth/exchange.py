@@ -37,7 +37,7 @@ BASE_DELAY = 0.05
 MAX_DELAY = 20.0
 """Seconds: a longer ``Retry-After`` is not waited for, the error is raised with it."""
 MAX_SKEW = timedelta(minutes=4)
-"""A refusal whose ``Date`` differs by more is taken as the clock's fault."""
+"""An answer whose ``Date`` differs by more shows that the local clock is wrong."""
 _YEARS = range(2022, 2200)
 """A ``Date`` from before the service began, or far from our time, is nobody's clock."""
 
@@ -162,23 +162,23 @@ def create_session(
         SignInError: Its leaf says why.
     """
     corrected = False
-    attempt = 1
     region = str(config.region)
-    while True:
+    for attempt in range(1, config.max_attempts + 1):
         signed = sign(request, identity=identity, region=region, when=clock.utcnow())
         reply = yield signed
+        skewed = _correct(clock, reply)
         try:
             return read_reply(reply, config=config, now=clock.utcnow())
         except SignInError as error:
             failure = error
-        if not corrected and _correct(clock, reply, failure):
-            corrected = True
-            continue
         delay = _delay(failure, attempt=attempt, random=random)
-        if delay is None or attempt >= config.max_attempts:
-            raise failure
-        attempt += 1
-        yield Wait(delay)
+        if skewed and not corrected:
+            corrected = True  # and at once again, with the right time
+        elif delay is None:
+            break
+        elif attempt < config.max_attempts:
+            yield Wait(delay)
+    raise failure
 
 
 def _delay(failure: SignInError, *, attempt: int, random: Callable[[], float]) -> float | None:
@@ -192,11 +192,13 @@ def _delay(failure: SignInError, *, attempt: int, random: Callable[[], float]) -
     return max(asked or 0.0, jittered)
 
 
-def _correct(clock: Clock, reply: Reply, failure: SignInError) -> bool:
-    """Set *clock* by the refusal's ``Date``, if that is far off; whether it was."""
-    if not isinstance(failure, ServiceError) or not isinstance(reply, HTTPResponse):
-        return False
-    if failure.status not in (400, 401, 403):
+def _correct(clock: Clock, reply: Reply) -> bool:
+    """Set *clock* by the answer's ``Date``, if that is far off; whether it was.
+
+    A success counts too: the service may put up with a difference that would make
+    us misjudge when the credentials expire.
+    """
+    if not isinstance(reply, HTTPResponse) or reply.status >= 500 or reply.status in (404, 429):
         return False
     theirs = http_date(reply.headers.get("date"))
     if theirs is None or theirs.year not in _YEARS:

@@ -37,7 +37,8 @@ class HTTPRequest:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Not shown: a signed request could be sent again for some minutes."""
     body: bytes = b""
 
 

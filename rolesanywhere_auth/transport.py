@@ -31,6 +31,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from rolesanywhere_auth._version import __version__
+from rolesanywhere_auth.config import check_endpoint
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError, TransportError
 from rolesanywhere_auth.exchange import HTTPResponse, Reply, SessionCredentials, Step, Wait
 from rolesanywhere_auth.signing import SERVICE, HTTPRequest
@@ -64,12 +65,11 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
         ConfigurationError: the profile or its services section does not exist.
     """
     fips = _setting(session, "use_fips_endpoint", chosen=config.use_fips_endpoint)
-    dualstack = _setting(
-        session, "use_dualstack_endpoint", chosen=config.use_dualstack_endpoint
-    )
+    dualstack = _setting(session, "use_dualstack_endpoint", chosen=config.use_dualstack_endpoint)
     url = config.endpoint_url or configured_endpoint(session, os.environ)
     if url is None:
         return _rule(str(config.region), session, fips=fips, dualstack=dualstack)
+    check_endpoint(url, name="the endpoint URL (of AWS_ENDPOINT_URL… or the profile)")
     if fips or dualstack:
         raise EndpointError(
             f"{'FIPS' if fips else 'dual-stack'} and the endpoint URL {url} exclude each other, "
@@ -77,8 +77,6 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
             "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT, AWS_ENDPOINT_URL…)"
         )
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise EndpointError(f"the endpoint URL {url!r} needs https:// (or http://) and a host")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         logger.warning("credentials will come in clear text from %s: use https", url)
     return url.rstrip("/")

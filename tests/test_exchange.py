@@ -266,11 +266,11 @@ def test_one_request_is_enough() -> None:
     )
 
 
-def test_it_signs_for_the_region_chosen() -> None:
+def test_it_signs_for_the_trust_anchors_region() -> None:
     """The credential scope has the configuration's Region."""
-    driver = Driver(replace(CONFIG, region="eu-central-1"))
+    driver = Driver()
     driver.run([GOOD])
-    assert "/20261122/eu-central-1/rolesanywhere/" in driver.requests[0].headers["Authorization"]
+    assert "/20261122/eu-west-1/rolesanywhere/" in driver.requests[0].headers["Authorization"]
 
 
 @pytest.mark.parametrize(
@@ -421,12 +421,35 @@ def test_a_conversation_can_correct_a_correction() -> None:
     assert driver.dates() == ["20261122T130000Z", "20261122T120000Z"]
 
 
-def test_a_failure_after_the_correction_is_tried_again() -> None:
-    """Correcting the clock does not use up the attempts."""
+def test_the_correction_is_one_of_the_attempts() -> None:
+    """Three requests are the most, the one that showed the clock's error included."""
     driver = Driver()
     refusal = reply_of(403, {"message": "Invalid signature"}, date=NOW + timedelta(minutes=10))
-    driver.run([refusal, DOWN, DOWN, GOOD])
-    assert len(driver.waits) == 2
+    driver.run([refusal, DOWN, GOOD])
+    assert len(driver.requests) == 3
+    assert len(driver.waits) == 1
+
+
+def test_the_last_attempt_still_corrects_the_clock() -> None:
+    """With no attempt left the refusal is raised, and the next sign-in has the right time."""
+    driver = Driver(replace(CONFIG, max_attempts=1))
+    refusal = reply_of(403, {"message": "Invalid signature"}, date=NOW + timedelta(minutes=10))
+    with pytest.raises(InvalidSignatureError):
+        driver.run([refusal])
+    assert driver.clock.offset == 600
+
+
+def test_a_success_corrects_the_clock_too() -> None:
+    """A service that puts up with a wrong clock still shows it: expiry is judged rightly."""
+    driver = Driver()
+    answer = replace(GOOD, headers={**GOOD.headers, "date": http_date_text(minutes=10)})
+    assert driver.run([answer]).access_key == "ASIAEXAMPLE"
+    assert driver.clock.offset == 600
+
+
+def http_date_text(*, minutes: int) -> str:
+    """A Date header that many minutes after NOW."""
+    return format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
 
 
 @pytest.mark.parametrize(

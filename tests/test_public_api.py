@@ -65,8 +65,6 @@ def test_first_credentials_do_not_load_x509(tmp_path: object) -> None:
         "import sys; from rolesanywhere_auth import RolesAnywhereCredentials; "
         "import rolesanywhere_auth.keys.files; print('cryptography.x509' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"

@@ -239,15 +239,18 @@ def test_endpoint_url_excludes_fips_and_dualstack(
         )
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:4566", "ftp://127.0.0.1", "https://"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:4566", "ftp://127.0.0.1", "https://", "https://[", "https://u:pass@host"]
+)
 def test_malformed_endpoint_of_the_environment(
     url: str, monkeypatch: pytest.MonkeyPatch, session: botocore.session.Session
 ) -> None:
     """A URL without scheme or host is refused before any request."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
 
-    with pytest.raises(EndpointError, match="https://"):
+    with pytest.raises(EndpointError, match="AWS_ENDPOINT_URL") as caught:
         transport.resolve_endpoint(config(), session)
+    assert "pass@" not in str(caught.value)
 
 
 def test_clear_text_beyond_loopback_warns(
