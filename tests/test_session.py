@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import boto3
 import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from rolesanywhere_auth import (
     RolesAnywhereConfig,
@@ -16,7 +18,8 @@ from rolesanywhere_auth import (
     boto3_session,
     botocore_session,
 )
-from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+from rolesanywhere_auth.testing.fronts.moto import moto_service, register
 
 POLICY = {
     "Version": "2012-10-17",
@@ -135,3 +138,50 @@ def test_a_clock_can_be_given(emulator: Emulator, config: RolesAnywhereConfig) -
     emulator.advance(3000)
 
     assert session.get_credentials().get_frozen_credentials() != first
+
+
+def test_inside_mock_aws_nothing_leaves_the_process() -> None:
+    """With the add-on in moto a session signs in within mock_aws, at the real endpoint's name."""
+    authority = CertificateAuthority()
+    leaf = authority.issue("app")
+    service = moto_service(region="eu-west-1")
+    with register(service), mock_aws():
+        admin = boto3.Session(region_name="eu-west-1")
+        anchor = admin.client("rolesanywhere").create_trust_anchor(
+            name="a",
+            source={
+                "sourceType": "CERTIFICATE_BUNDLE",
+                "sourceData": {"x509CertificateData": authority.certificate_pem},
+            },
+            enabled=True,
+        )["trustAnchor"]["trustAnchorArn"]
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "rolesanywhere.amazonaws.com"},
+                    "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+                    "Condition": {"ArnEquals": {"aws:SourceArn": anchor}},
+                }
+            ],
+        }
+        role = admin.client("iam").create_role(
+            RoleName="app", AssumeRolePolicyDocument=json.dumps(trust)
+        )["Role"]["Arn"]
+        profile = admin.client("rolesanywhere").create_profile(
+            name="p", roleArns=[role], enabled=True
+        )["profile"]["profileArn"]
+        session = boto3_session(
+            RolesAnywhereConfig(
+                trust_anchor_arn=anchor,
+                profile_arn=profile,
+                role_arn=role,
+                certificate=leaf.certificate_pem.encode(),
+                private_key=leaf.private_key_pem.encode(),
+            )
+        )
+
+        arn = session.client("sts").get_caller_identity()["Arn"]
+
+    assert ":assumed-role/app/" in arn

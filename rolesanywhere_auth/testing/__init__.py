@@ -6,10 +6,10 @@ pytest plugin costs nothing to a test suite that does not use it.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own would cost an import
 if TYPE_CHECKING:
+    from typing import Any
+
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
 
@@ -22,6 +22,8 @@ __all__ = ["CertificateAuthority", "Emulator"]
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

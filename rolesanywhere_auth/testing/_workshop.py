@@ -37,7 +37,8 @@ class Workshop:
         source = {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": data}
         members = {"name": "emulator", "source": source, "enabled": True}
         arn: str = self._call("/trustanchors", members)["trustAnchor"]["trustAnchorArn"]
-        self._anchors += [(known, arn) for known in {authority, issuer or authority}]
+        known_to = [authority] if issuer in (None, authority) else [authority, issuer]
+        self._anchors += [(known, arn) for known in known_to]
         return arn
 
     def profile(

@@ -49,8 +49,14 @@ def rolesanywhere_config(rolesanywhere_emulator: Emulator) -> RolesAnywhereConfi
 
 
 @pytest.fixture
-def rolesanywhere_session(rolesanywhere_config: RolesAnywhereConfig) -> boto3.Session:
-    """A `boto3.Session` that signs in at the emulator when first needed."""
+def rolesanywhere_session(
+    rolesanywhere_emulator: Emulator, rolesanywhere_config: RolesAnywhereConfig
+) -> boto3.Session:
+    """A `boto3.Session` that signs in at the emulator when first needed.
+
+    It goes by the emulator's clock, so that ``rolesanywhere_emulator.advance()`` brings
+    a renewal about.
+    """
     from rolesanywhere_auth import boto3_session
 
-    return boto3_session(rolesanywhere_config)
+    return boto3_session(rolesanywhere_config, now=lambda: rolesanywhere_emulator.now().timestamp())

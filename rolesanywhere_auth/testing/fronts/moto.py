@@ -218,15 +218,16 @@ def _answer(service: Service, request: Any, full_url: str, headers: Any) -> Moto
 
 
 def _request(request: Any, full_url: str, headers: Any) -> Request:
-    # The server keeps the undecoded path in the WSGI environment alone; in process,
-    # the URL is as the client wrote it.
-    raw = getattr(request, "environ", {}).get("RAW_URI") or full_url
-    url = urlsplit(raw)
+    # The server keeps the undecoded path in the WSGI environment alone; in process
+    # that holds no query, but the URL is as the client wrote it.
+    whole = urlsplit(full_url)
+    url = urlsplit(getattr(request, "environ", {}).get("RAW_URI") or full_url)
     pairs = [(str(name), _text(value)) for name, value in headers.items()]
     if not any(name.lower() == "host" for name, _ in pairs):
         # botocore's connection adds it, after moto has taken the request away.
-        pairs.append(("Host", urlsplit(full_url).netloc))
-    return Request(request.method, url.path, url.query, tuple(pairs), _body(request))
+        pairs.append(("Host", whole.netloc))
+    query = url.query or whole.query
+    return Request(request.method, url.path, query, tuple(pairs), _body(request))
 
 
 def _text(value: Any) -> str:
