@@ -110,7 +110,7 @@ class IdentityError(RolesAnywhereError, ValueError):
     def __init__(self, message: str, *, source: str | None = None) -> None:
         super().__init__(message)
         self.source = source
-        """Where it came from: a path, or a phrase such as ``"bytes given as certificate"``."""
+        """A path, or a phrase such as ``"bytes given as certificate"``."""
 
 
 class CertificateError(IdentityError):

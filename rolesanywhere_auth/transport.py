@@ -130,6 +130,11 @@ def _rule(region: str, session: Session, *, fips: bool, dualstack: bool) -> str:
         ),
         partitions[0],
     )["outputs"]
+    if dualstack and not partition["supportsDualStack"]:
+        raise EndpointError(
+            f"there are no dual-stack endpoints in the partition {partition['name']} of {region}, "
+            "as far as the installed botocore knows: leave use_dualstack_endpoint out"
+        )
     if fips:
         _check_fips(region, loader.load_data("endpoints"))
     suffix = partition["dualStackDnsSuffix" if dualstack else "dnsSuffix"]

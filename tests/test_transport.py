@@ -18,6 +18,7 @@ from botocore import UNSIGNED
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError
 
 from rolesanywhere_auth import transport
 from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -101,13 +102,32 @@ def test_endpoint_equals_botocores(
     partition: str, region: str, dualstack: bool, session: botocore.session.Session
 ) -> None:
     """In every partition, plain and dual-stack, the endpoint is the one of botocore's rules."""
-    ours = transport.resolve_endpoint(
-        config(region, partition, use_dualstack_endpoint=dualstack), session
-    )
+    settings = config(region, partition, use_dualstack_endpoint=dualstack)
+    try:
+        expected = rules_endpoint(region, dualstack=dualstack)
+    except EndpointProviderError:  # an older botocore knows no dual-stack in this partition
+        with pytest.raises(EndpointError, match="no dual-stack endpoints"):
+            transport.resolve_endpoint(settings, session)
+        return
 
-    assert ours == rules_endpoint(region, dualstack=dualstack)
+    ours = transport.resolve_endpoint(settings, session)
+
+    assert ours == expected
     if not dualstack:
         assert ours == clients_endpoint(region)
+
+
+def test_no_dualstack_name_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, session: botocore.session.Session
+) -> None:
+    """A partition without dual-stack, by botocore's own data, has no such endpoint."""
+    loader = session.get_component("data_loader")
+    data = json.loads(json.dumps(loader.load_data("partitions")))
+    data["partitions"][0]["outputs"]["supportsDualStack"] = False
+    monkeypatch.setattr(loader, "load_data", lambda _: data)
+
+    with pytest.raises(EndpointError, match="no dual-stack endpoints in the partition aws"):
+        transport.resolve_endpoint(config(use_dualstack_endpoint=True), session)
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "us-west-2", "us-gov-east-1"])

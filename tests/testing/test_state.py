@@ -21,9 +21,15 @@ from rolesanywhere_auth.testing.service.state import State, camel, partition_of
 def test_partition_is_botocores(region, partition):
     """The partition of a Region is the one that botocore knows."""
     import botocore.session
+    from botocore.exceptions import UnknownRegionError
 
     assert partition_of(region) == partition
-    assert botocore.session.get_session().get_partition_for_region(region) == partition
+    try:
+        theirs = botocore.session.get_session().get_partition_for_region(region)
+    except UnknownRegionError:
+        assert region.startswith("eusc-")  # younger than the oldest botocore
+    else:
+        assert theirs == partition
 
 
 def test_wire_names_are_camel_case():
