@@ -44,11 +44,13 @@ if TYPE_CHECKING:
         ServiceUnavailableError,
         SignInError,
         SigningError,
+        SignInTimeoutError,
         ThrottlingError,
         TransportError,
         UnsupportedKeyError,
         UntrustedCertificateError,
     )
+    from rolesanywhere_auth.events import Health, RenewalEvent, RenewalHook
     from rolesanywhere_auth.exchange import SessionCredentials
     from rolesanywhere_auth.identity import Identity
     from rolesanywhere_auth.keys import Signer
@@ -56,6 +58,9 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.session import boto3_session, botocore_session
 
 _ROOMS = {
+    "Health": "events",
+    "RenewalEvent": "events",
+    "RenewalHook": "events",
     "Identity": "identity",
     "RolesAnywhereConfig": "config",
     "RolesAnywhereCredentials": "credentials",
@@ -79,6 +84,7 @@ __all__ = [
     "CertificateRevokedError",
     "ConfigurationError",
     "EndpointError",
+    "Health",
     "Identity",
     "IdentityError",
     "InvalidRequestError",
@@ -89,6 +95,8 @@ __all__ = [
     "PassphraseError",
     "PrivateKeyError",
     "PrivateKeyLoadError",
+    "RenewalEvent",
+    "RenewalHook",
     "ResourceDisabledError",
     "ResourceNotFoundError",
     "RoleNotInProfileError",
@@ -101,6 +109,7 @@ __all__ = [
     "ServiceUnavailableError",
     "SessionCredentials",
     "SignInError",
+    "SignInTimeoutError",
     "Signer",
     "SigningError",
     "ThrottlingError",

@@ -88,6 +88,11 @@ class RolesAnywhereConfig:
         connect_timeout: Seconds or ``timedelta``.
         read_timeout: Seconds or ``timedelta``.
         max_attempts: How often one sign-in tries, the first time included.
+        wait_timeout: Seconds or ``timedelta`` that a call waits for a sign-in at most;
+            by default both time-outs, times *max_attempts*.
+        serve_expired: Whether expired credentials are still given out, with a warning,
+            while the service cannot be reached: AWS may honour them in an outage. False
+            raises the error instead.
 
     Raises:
         ARNError: An ARN is malformed, or they are of different accounts, partitions
@@ -114,6 +119,8 @@ class RolesAnywhereConfig:
     connect_timeout: float | timedelta = 5
     read_timeout: float | timedelta = 10
     max_attempts: int = 3
+    wait_timeout: float | timedelta | None = None
+    serve_expired: bool = True
 
     def __post_init__(self) -> None:
         anchor = check_arns(
@@ -125,6 +132,12 @@ class RolesAnywhereConfig:
         self._set("session_duration", _duration(self.session_duration))
         self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
         self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
+        if self.wait_timeout is not None:
+            self._set("wait_timeout", _timeout("wait_timeout", self.wait_timeout))
+        if not isinstance(self.serve_expired, bool):
+            raise ConfigurationError(
+                f"serve_expired must be True or False, not {self.serve_expired!r}"
+            )
         for name in ("certificate", "certificate_chain"):
             _check_source(name, getattr(self, name))
         _check_private_key(self.private_key)
@@ -150,6 +163,14 @@ class RolesAnywhereConfig:
     def account_id(self) -> str:
         """The account of the role, 12 digits."""
         return parse_arn(self.role_arn, kind=ROLE).account_id
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a call waits for a sign-in at most."""
+        if self.wait_timeout is not None:
+            return _timeout("wait_timeout", self.wait_timeout)
+        one = _timeout("", self.connect_timeout) + _timeout("", self.read_timeout)
+        return one * self.max_attempts
 
     def __repr__(self) -> str:
         shown = []

@@ -6,16 +6,18 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
-from rolesanywhere_auth import exchange, transport
+from rolesanywhere_auth import exchange, schedule, transport
+from rolesanywhere_auth.events import Health, RenewalEvent, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.identity import IdentitySource
-from rolesanywhere_auth.renewal import MANDATORY_WINDOW, Renewal, Snapshot, advisory_window
+from rolesanywhere_auth.renewal import Renewal, Snapshot
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -52,12 +54,16 @@ class SignIn:
         self._session = session
         self._sleep = sleep
         self._jitter = jitter
-        self._identities = IdentitySource(
+        self.identities = IdentitySource(
             config.certificate,
             private_key=config.private_key,
             certificate_chain=config.certificate_chain,
             passphrase=config.passphrase,
         )
+
+    def poll(self) -> bool:
+        """Whether a new certificate, chain or key is there since the last look."""
+        return self.identities.poll(now=self.clock.utcnow())
 
     def __call__(self) -> SessionCredentials:
         """Sign in once, attempts included.
@@ -65,7 +71,7 @@ class SignIn:
         Raises:
             RolesAnywhereError: its leaf says why; see `rolesanywhere_auth.errors`.
         """
-        identity = self._identities.current(now=self.clock.utcnow())
+        identity = self.identities.current(now=self.clock.utcnow())
         if self._session is None:
             self._session = botocore.session.Session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
@@ -93,6 +99,64 @@ class SignIn:
         return found
 
 
+class _Snapshots:
+    """Turns sign-ins into snapshots by the local clock."""
+
+    def __init__(self, sign_in: SignIn, now: Callable[[], float]) -> None:
+        self._sign_in = sign_in
+        self._now = now
+
+    def __call__(self) -> Snapshot:
+        found = self._sign_in()
+        frozen = ReadOnlyCredentials(
+            found.access_key, found.secret_key, found.token, found.account_id
+        )
+        offset = self._sign_in.clock.offset
+        expires = found.expiration.timestamp() - offset
+        issued = _issued(expires, self._now())
+        return Snapshot(
+            frozen=frozen,
+            issued=issued,
+            fresh_until=expires - _window(expires - issued),
+            usable_until=expires - schedule.mandatory_window(expires - issued),
+            expires=expires,
+            expiration=found.expiration,
+        )
+
+
+def _window(lifetime: float) -> float:
+    """The advisory window; a third of sessions that are shorter than the service gives."""
+    return schedule.advisory_window(lifetime) if lifetime >= 900 else lifetime / 3
+
+
+def _issued(expires: float, now: float) -> float:
+    """When the session began, by its lifetime to the minute.
+
+    The answer took a moment, and the service cuts fractions of a second: 90 minutes are
+    5399.6 s here, and would get another window.
+    """
+    lifetime = expires - now
+    return expires - round(lifetime / 60) * 60 if lifetime >= 600 else now
+
+
+class _Telling:
+    """Adds the certificate to events, and keeps a hook's errors from doing harm."""
+
+    def __init__(self, sign_in: SignIn, hook: RenewalHook | None) -> None:
+        self._sign_in = sign_in
+        self._hook = hook
+
+    def __call__(self, event: RenewalEvent) -> None:
+        if self._hook is None:
+            return
+        identity = self._sign_in.identities.identity
+        serial = None if identity is None else identity.serial_number
+        try:
+            self._hook(replace(event, serial_number=serial))
+        except Exception:
+            logger.exception("the hook for renewal events failed")
+
+
 def create_session(
     config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
 ) -> SessionCredentials:
@@ -110,12 +174,14 @@ class RolesAnywhereCredentials(RefreshableCredentials):
     """Credentials for botocore that sign in when first needed, and again before expiry.
 
     It takes the place of any botocore credentials object. Nothing is read or sent
-    before the first use.
+    before the first use. A background thread renews; a caller waits only when there are
+    no credentials, or when these have less than a minute to live.
 
     Args:
         config: Who signs in, and for which role.
         session: The botocore session whose settings (proxies, CA bundle, endpoint)
             and event handlers count; one is made at the first sign-in by default.
+        on_event: Told of every sign-in that starts, succeeds, fails or is skipped.
         now: Seconds since the epoch, as `time.time`.
         sleep: As `time.sleep`; used between attempts.
     """
@@ -125,6 +191,7 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         config: RolesAnywhereConfig,
         *,
         session: botocore.session.Session | None = None,
+        on_event: RenewalHook | None = None,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -132,24 +199,16 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         self.method = METHOD
         self.config = config
         self._now = now
+        self._on_event = on_event
         self._sign_in = SignIn(config, session=session, now=now, sleep=sleep)
-        self._renewal = Renewal(self._new_snapshot, now=now)
-
-    def _new_snapshot(self) -> Snapshot:
-        found = self._sign_in()
-        frozen = ReadOnlyCredentials(
-            found.access_key, found.secret_key, found.token, found.account_id
-        )
-        expires = found.expiration.timestamp() - self._sign_in.clock.offset
-        # what was asked for, to the minute: the answer took a moment, and AWS cuts fractions
-        lifetime = round((expires - self._now()) / 60) * 60
-        window = advisory_window(lifetime)
-        return Snapshot(
-            frozen=frozen,
-            fresh_until=expires - window,
-            usable_until=expires - MANDATORY_WINDOW,
-            expires=expires,
-            expiration=found.expiration,
+        self._renewal = Renewal(
+            _Snapshots(self._sign_in, now),
+            now=now,
+            random=random.random,  # noqa: S311 - spreads renewals, no secret
+            patience=config.patience,
+            serve_expired=config.serve_expired,
+            poll=self._sign_in.poll,
+            notify=_Telling(self._sign_in, on_event),
         )
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
@@ -167,6 +226,22 @@ class RolesAnywhereCredentials(RefreshableCredentials):
     def expires_at(self) -> datetime | None:
         """When the present credentials expire (aware, UTC), or None before the first sign-in."""
         return self._renewal.snapshot.expiration
+
+    def health(self) -> Health:
+        """How the credentials stand; reads and sends nothing."""
+        renewal = self._renewal
+        identity = self._sign_in.identities.identity
+        success = renewal.last_success
+        return Health(
+            state=renewal.state,
+            circuit=renewal.circuit_state,
+            expires_at=renewal.snapshot.expiration,
+            last_success=None if success is None else datetime.fromtimestamp(success, timezone.utc),
+            last_error=renewal.error,
+            next_attempt=renewal.next_attempt,
+            certificate_serial_number=None if identity is None else identity.serial_number,
+            certificate_expires_at=None if identity is None else identity.not_valid_after,
+        )
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
         """Whether fewer than *refresh_in* seconds (by default: the advisory window) are left."""

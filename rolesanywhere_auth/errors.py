@@ -21,6 +21,7 @@
     │   └── KeyMismatchError              the key belongs to none of the certificates
     └── SignInError                       CreateSession did not give credentials
         ├── TransportError                no answer; retryable unless TLS distrusts
+        ├── SignInTimeoutError            it takes longer than a call may wait; retryable
         ├── InvalidResponseError          no usable credentials in the answer; retryable
         └── ServiceError                  the service's own refusal
             ├── AccessDeniedError
@@ -174,6 +175,12 @@ class TransportError(SignInError):
         super().__init__(message)
         self.endpoint = endpoint
         self.retryable = retryable
+
+
+class SignInTimeoutError(SignInError):
+    """A caller waited as long as it may for a sign-in that is still under way."""
+
+    retryable = True
 
 
 class InvalidResponseError(SignInError):

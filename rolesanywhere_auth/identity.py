@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import threading
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from rolesanywhere_auth._containers import (
     Contents,
@@ -16,21 +18,14 @@ from rolesanywhere_auth._containers import (
     open_contents,
     read_material,
 )
+from rolesanywhere_auth._matching import explain_chain, is_usable, match_leaf
 from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
-from rolesanywhere_auth.errors import (
-    CertificateError,
-    KeyMismatchError,
-    PrivateKeyLoadError,
-)
-from rolesanywhere_auth.keys import Signer, check_signer, unsupported_key
+from rolesanywhere_auth.errors import CertificateError, PrivateKeyLoadError, RolesAnywhereError
+from rolesanywhere_auth.keys import Signer, check_signer
+from rolesanywhere_auth.rotation import ExpiryWarnings, Files, Reading, Reads, Seen
 from rolesanywhere_auth.secrets import Passphrase, reveal
 
-if TYPE_CHECKING:
-    from rolesanywhere_auth.keys import PublicKey
-
 logger = logging.getLogger("rolesanywhere_auth.identity")
-
-_RSASSA_PSS = "1.2.840.113549.1.1.10"
 
 
 @dataclass(frozen=True)
@@ -101,25 +96,42 @@ class Identity:
             CertificateExpiredError, CertificateNotYetValidError,
             CertificateRequirementError: The service would refuse the certificate.
         """
+        return cls._load(
+            certificate,
+            private_key=private_key,
+            certificate_chain=certificate_chain,
+            passphrase=passphrase,
+            now=now,
+            read=read_material,
+        )
+
+    @classmethod
+    def _load(
+        cls,
+        certificate: Readable,
+        *,
+        private_key: Readable | Signer | None,
+        certificate_chain: Readable | None,
+        passphrase: Passphrase | None,
+        now: datetime,
+        read: Reading,
+    ) -> Identity:
+        """As ``load``; files are read by *read*."""
         secret = reveal(passphrase)
-        contents = _open(certificate, role="certificate", passphrase=secret)
+        contents = open_contents(read(certificate, role="certificate"), passphrase=secret)
         found = _certificates(contents)
         extra: list[Certificate] = []
         if certificate_chain is not None:
-            chain = _open(certificate_chain, role="certificate_chain", passphrase=secret)
-            extra = _certificates(chain)
-        signer, key_source = _signer(private_key, contents, secret)
+            chain = read(certificate_chain, role="certificate_chain")
+            extra = _certificates(open_contents(chain, passphrase=secret))
+        signer, key_source = _signer(private_key, contents, secret, read)
         source = contents.material.source
-        leaf = _match(found, signer, now=now, source=source, key_source=key_source)
+        leaf = match_leaf(found, signer, now=now, source=source, key_source=key_source)
         intermediates = order_chain(leaf, [*found, *extra])
-        _explain_chain(leaf, intermediates, extra, now=now, source=source)
+        explain_chain(leaf, intermediates, extra, now=now, source=source)
         identity = cls(leaf, intermediates, signer, source)
         identity.check(now=now)
         return identity
-
-
-def _open(value: Readable, *, role: str, passphrase: bytes | None) -> Contents:
-    return open_contents(read_material(value, role=role), passphrase=passphrase)
 
 
 def _certificates(contents: Contents) -> list[Certificate]:
@@ -139,7 +151,10 @@ def _certificates(contents: Contents) -> list[Certificate]:
 
 
 def _signer(
-    private_key: Readable | Signer | None, contents: Contents, passphrase: bytes | None
+    private_key: Readable | Signer | None,
+    contents: Contents,
+    passphrase: bytes | None,
+    read: Reading,
 ) -> tuple[Signer, str]:
     """The signer, and how messages name where it came from."""
     from rolesanywhere_auth.keys.files import FileSigner, is_private_key
@@ -159,95 +174,28 @@ def _signer(
         source = f"{type(private_key).__name__} given as private_key"
         check_signer(private_key, source=source)
         return private_key, source
-    signer = FileSigner.load(private_key, passphrase=passphrase)
-    return signer, signer.source
+    material = read(private_key, role="private_key")
+    opened = open_contents(material, passphrase=passphrase)
+    return FileSigner.from_contents(opened, passphrase=passphrase), material.source
 
 
-def _match(
-    certificates: Sequence[Certificate],
-    signer: Signer,
-    *,
-    now: datetime,
-    source: str,
-    key_source: str,
-) -> Certificate:
-    """The certificate of this key; of several, one that can sign in, then the newest."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+@dataclass(frozen=True)
+class _Loaded:
+    """An identity, and the files that it was made from."""
 
-    public_key = signer.public_key()
-    info = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    matching = [each for each in certificates if each.public_key_info == info]
-    if not matching:
-        matching = [each for each in certificates if _same_key(each, public_key)]
-    if not matching:
-        raise KeyMismatchError(_mismatch(certificates, source, key_source), source=key_source)
-    leaf = max(matching, key=lambda each: (_usable(each, now), each.not_valid_before))
-    if leaf.public_key_algorithm == _RSASSA_PSS:
-        raise unsupported_key(
-            f"the certificate {leaf.subject_text} restricts its RSA key to RSASSA-PSS, while the "
-            "service verifies PKCS#1 v1.5 signatures",
-            source=source,
-        )
-    return leaf
-
-
-def _usable(certificate: Certificate, now: datetime) -> bool:
-    try:
-        check_leaf(certificate, now=now, source="")
-    except CertificateError:
-        return False
-    return True
-
-
-def _same_key(certificate: Certificate, public_key: PublicKey) -> bool:
-    """Compare by value: one key may be written in several ways (compressed points …)."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-    try:
-        return load_der_public_key(certificate.public_key_info) == public_key
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-
-
-def _mismatch(certificates: Sequence[Certificate], source: str, key_source: str) -> str:
-    names = ", ".join(
-        f"{each.subject_text} (serial number {each.serial_number:x})" for each in certificates
-    )
-    return (
-        f"The private key from {key_source} belongs to none of the certificates from {source}: "
-        f"{names}. Pass the key whose public half was certified, or the certificate of this key."
-    )
-
-
-def _explain_chain(
-    leaf: Certificate,
-    intermediates: Sequence[Certificate],
-    extra: Sequence[Certificate],
-    *,
-    now: datetime,
-    source: str,
-) -> None:
-    """Log what may make the service say "Untrusted certificate"."""
-    if extra and not intermediates and all(each.subject != leaf.issuer for each in extra):
-        logger.warning(
-            "%s: no certificate of certificate_chain issued this one; none is sent.", source
-        )
-    for each in intermediates:
-        if not each.not_valid_before <= now <= each.not_valid_after:
-            logger.warning(
-                "%s: the intermediate %s is valid from %s to %s only.",
-                source,
-                each.subject_text,
-                each.not_valid_before,
-                each.not_valid_after,
-            )
+    identity: Identity
+    seen: Seen
 
 
 class IdentitySource:
-    """Gives the ``Identity`` to sign in with. It holds references; loading waits for the first use.
+    """Gives the ``Identity`` to sign in with, and notices when its files were replaced.
 
-    Args: as ``Identity.load`` takes them.
+    It holds references; loading waits for the first use. Relative paths count from
+    the process's folder at that time. What was given as bytes, PEM text or ``Signer``
+    stays as it is. Threads may share it, and a forked child may go on using it.
+
+    Args: as ``Identity.load`` takes them. A passphrase is asked for at each load, so
+    also when new files are tried again.
     """
 
     def __init__(
@@ -262,37 +210,149 @@ class IdentitySource:
         self._private_key = private_key
         self._certificate_chain = certificate_chain
         self._passphrase = passphrase
-        self._identity: Identity | None = None
+        self._files = Files(
+            certificate=certificate,
+            private_key=private_key,
+            certificate_chain=certificate_chain,
+        )
+        self._loaded: _Loaded | None = None
+        self._failure: object = None
+        self._expiry = ExpiryWarnings(is_file=self._files.include("certificate"))
+        self._locks: dict[int, threading.Lock] = {}
+
+    @property
+    def identity(self) -> Identity | None:
+        """The identity loaded last, without a look at the files; ``None`` before the first."""
+        return None if self._loaded is None else self._loaded.identity
 
     def current(self, *, now: datetime) -> Identity:
-        """The identity, loaded at the first call, checked against the time at each.
+        """The identity to use at *now* (aware), from the files as they are now.
 
-        Threads that come first together may load twice; the results are equal.
+        Changed files that cannot be used (half-written, not yet a matching pair,
+        gone …) are warned of once and tried again at each call; until they can, the
+        identity loaded before stays, for as long as it is valid itself.
 
         Raises:
-            IdentityError, ConfigurationError: as ``Identity.load`` does.
+            IdentityError, ConfigurationError: as ``Identity.load`` does, if there is
+                no valid identity from before; if one expired, that is the ``__cause__``.
         """
-        identity = self._identity
-        if identity is None:
-            identity = self._load(now)
-            self._identity = identity
-        else:
-            identity.check(now=now)
+        try:
+            self._update(now)
+        except Exception as failure:
+            if self._loaded is None:
+                raise
+            try:
+                self._loaded.identity.check(now=now)
+            except CertificateError as stale:
+                raise failure from stale
+        assert self._loaded is not None
+        identity = self._loaded.identity
+        identity.check(now=now)
+        self._expiry.check(identity.leaf, source=identity.source, now=now)
         return identity
 
-    def _load(self, now: datetime) -> Identity:
-        return Identity.load(
+    def poll(self, *, now: datetime) -> bool:
+        """Look at the files between sign-ins: for a background thread, about once a minute.
+
+        Does nothing before the first ``current``. Files that cannot be used are warned
+        of once, and never raise.
+
+        Returns:
+            Whether this very call loaded another leaf, chain or key than before, so
+            that signing in early makes sense.
+        """
+        if self._loaded is None:
+            return False
+        new = False
+        with contextlib.suppress(Exception):  # it was logged
+            new = self._update(now)
+        leaf, source = self._loaded.identity.leaf, self._loaded.identity.source
+        if is_usable(leaf, now=now):
+            self._expiry.check(leaf, source=source, now=now)
+        return new
+
+    def _update(self, now: datetime) -> bool:
+        """Load if the files changed; whether that gave another identity.
+
+        Raises:
+            Exception: Loading failed; it was logged, and the present identity stays.
+        """
+        loaded = self._loaded
+        if loaded and loaded.seen.settled and loaded.seen.stamps == self._files.stamps():
+            return False
+        lock = self._lock()
+        # One thread loads, which may mean to fetch a passphrase; the others need not wait for it.
+        usable = loaded is not None and is_usable(loaded.identity.leaf, now=now)
+        if not lock.acquire(blocking=not usable):
+            return False
+        try:
+            return self._reload(now)
+        finally:
+            lock.release()
+
+    def _lock(self) -> threading.Lock:
+        """This process's: after a fork, the parent's may be locked by a thread that is not here."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
+    def _reload(self, now: datetime) -> bool:
+        before, content = self._loaded, None
+        try:
+            reads = self._files.read()
+            content = reads.digest()
+            if before is not None and content == before.seen.content:
+                self._loaded = replace(before, seen=before.seen.again(reads, now=now))
+                self._failure = None
+                return False
+            identity = self._load(reads, now)
+        except Exception as error:
+            self._report(error, content)
+            raise
+        self._failure = None
+        new = before is not None and not _same(before.identity, identity)
+        if before is None:
+            self._files.pin()
+        elif not new:
+            identity = before.identity
+        self._loaded = _Loaded(identity, Seen.first(reads, now=now))
+        if new:
+            logger.info(
+                "%s: changed; signing in with serial number %x, valid until %s, from now on.",
+                identity.source,
+                identity.serial_number,
+                identity.not_valid_after,
+            )
+        return new
+
+    def _load(self, reads: Reads, now: datetime) -> Identity:
+        return Identity._load(
             self._certificate,
             private_key=self._private_key,
             certificate_chain=self._certificate_chain,
             passphrase=self._passphrase,
             now=now,
+            read=reads.material,
+        )
+
+    def _report(self, error: Exception, content: bytes | None) -> None:
+        """Log why changed files cannot be used, unless that was the last thing said."""
+        failure = (type(error), content)
+        if self._loaded is None or failure == self._failure:
+            return
+        self._failure = failure
+        known = isinstance(error, RolesAnywhereError)
+        logger.warning(
+            "The certificate or key files changed, but cannot be used: the certificate with serial "
+            "number %x, valid until %s, stays in use, and they are tried again at each check. %s",
+            self._loaded.identity.serial_number,
+            self._loaded.identity.not_valid_after,
+            # What is raised by a passphrase callable may hold a secret.
+            error if known else f"The passphrase callable raised {type(error).__name__}.",
         )
 
     def __repr__(self) -> str:
         """Where from, once that is known; no content."""
-        loaded = self._identity
-        return f"<IdentitySource {'not loaded' if loaded is None else loaded.source}>"
+        identity = self.identity
+        return f"<IdentitySource {'not loaded' if identity is None else identity.source}>"
 
     def __reduce__(self) -> NoReturn:
         """Refuse: it may hold a private key or a passphrase."""
@@ -300,3 +360,8 @@ class IdentitySource:
             "An IdentitySource may hold a private key or a passphrase and cannot be pickled or "
             "copied. Pass on the configuration instead."
         )
+
+
+def _same(one: Identity, other: Identity) -> bool:
+    """Whether leaf and chain are the same, and so is the key, as it fits the leaf."""
+    return one.leaf == other.leaf and one.intermediates == other.intermediates

@@ -13,6 +13,7 @@ from rolesanywhere_auth.credentials import METHOD, RolesAnywhereCredentials
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.events import RenewalHook
 
 
 class RolesAnywhereProvider(CredentialProvider):
@@ -25,6 +26,7 @@ class RolesAnywhereProvider(CredentialProvider):
     Args:
         config: Who signs in, and for which role.
         session: The botocore session whose settings count for signing in.
+        on_event: Told of every sign-in; see `RenewalEvent`.
         now: Seconds since the epoch, as `time.time`.
     """
 
@@ -36,10 +38,13 @@ class RolesAnywhereProvider(CredentialProvider):
         config: RolesAnywhereConfig,
         *,
         session: botocore.session.Session | None = None,
+        on_event: RenewalHook | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(session)
-        self._credentials = RolesAnywhereCredentials(config, session=session, now=now)
+        self._credentials = RolesAnywhereCredentials(
+            config, session=session, on_event=on_event, now=now
+        )
 
     def load(self) -> RolesAnywhereCredentials:
         """The credentials; nothing is read or sent yet."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import boto3
 
     from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.events import RenewalHook
 
 
 def botocore_session(
@@ -22,6 +23,7 @@ def botocore_session(
     *,
     region_name: str | None = None,
     profile_name: str | None = None,
+    on_event: RenewalHook | None = None,
     now: Callable[[], float] = time.time,
 ) -> botocore.session.Session:
     """A botocore session whose clients take their credentials from *config*.
@@ -34,10 +36,11 @@ def botocore_session(
         region_name: Of the clients. By default what the environment or the profile
             says, else the Region of the trust anchor.
         profile_name: Whose settings to use; by default ``AWS_PROFILE``.
+        on_event: Told of every sign-in; see `RenewalEvent`.
         now: Seconds since the epoch; a test gives its own clock to see a renewal.
     """
     session = botocore.session.Session(profile=profile_name)
-    provider = RolesAnywhereProvider(config, session=session, now=now)
+    provider = RolesAnywhereProvider(config, session=session, on_event=on_event, now=now)
     session.register_component("credential_provider", provider)
     extra = f"rolesanywhere-auth/{__version__}"
     session.user_agent_extra = f"{session.user_agent_extra} {extra}".strip()
@@ -51,6 +54,7 @@ def boto3_session(
     *,
     region_name: str | None = None,
     profile_name: str | None = None,
+    on_event: RenewalHook | None = None,
     now: Callable[[], float] = time.time,
 ) -> boto3.Session:
     """A boto3 session that signs in when first needed, and again before expiry.
@@ -61,6 +65,6 @@ def boto3_session(
 
     return boto3.Session(
         botocore_session=botocore_session(
-            config, region_name=region_name, profile_name=profile_name, now=now
+            config, region_name=region_name, profile_name=profile_name, on_event=on_event, now=now
         )
     )

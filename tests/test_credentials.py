@@ -22,9 +22,11 @@ from rolesanywhere_auth import (
     CertificateLoadError,
     CertificateRevokedError,
     InvalidResponseError,
+    RenewalEvent,
     RolesAnywhereConfig,
     RolesAnywhereCredentials,
     ServiceUnavailableError,
+    SignInTimeoutError,
     TransportError,
     create_session,
 )
@@ -124,14 +126,25 @@ def test_fifty_calls_on_the_shortest_session_sign_in_once(
     assert sign_ins(emulator) == 1
 
 
+def renewed(credentials: RolesAnywhereCredentials, old: ReadOnlyCredentials) -> bool:
+    """Whether the background thread replaces *old* within ten seconds of calls."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if credentials.get_frozen_credentials() != old:
+            return True
+        time.sleep(0.005)
+    return False
+
+
 @pytest.mark.parametrize(
     ("duration", "window"),
     [(900, 300), (1200, 300), (1260, 900), (3600, 900), (5340, 900), (5400, 3600), (43200, 3600)],
 )
-def test_renewal_begins_with_the_advisory_window(
-    emulator: Emulator, duration: int, window: int
-) -> None:
-    """5, 15 and 60 minutes before expiry for lifetimes up to 20, under 90 minutes, and longer."""
+def test_advisory_window_by_lifetime(emulator: Emulator, duration: int, window: int) -> None:
+    """5, 15 and 60 minutes before expiry for lifetimes up to 20, under 90 minutes, and longer.
+
+    Within it the background thread renews; before it nothing does.
+    """
     clock = Time()
     setup = emulator.set_up(session_duration=duration)
     config = RolesAnywhereConfig(**setup.config_arguments(), session_duration=duration)
@@ -140,12 +153,15 @@ def test_renewal_begins_with_the_advisory_window(
 
     clock.ahead = duration - window - 5
     assert credentials.get_frozen_credentials() == first
+    assert credentials.health().state == "fresh"
     assert not credentials.refresh_needed()
     assert credentials.refresh_needed(window + 10)
     clock.ahead = duration - window + 5
     assert credentials.refresh_needed()
+    assert credentials.health().state == "stale"
+    clock.ahead = duration - 65
     emulator.advance(clock.ahead)
-    assert credentials.get_frozen_credentials() != first
+    assert renewed(credentials, first)
     assert sign_ins(emulator) == 2
 
 
@@ -173,37 +189,126 @@ def test_many_threads_make_one_sign_in(emulator: Emulator, config: RolesAnywhere
 def test_failed_renewal_keeps_good_credentials(
     emulator: Emulator, config: RolesAnywhereConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With minutes left, a failing service costs a warning and not every call an attempt."""
+    """While the credentials are good, a failing service costs a warning and no caller's time."""
+    events: list[RenewalEvent] = []
     clock = Time()
-    credentials = credentials_for(config, clock)
+    credentials = RolesAnywhereCredentials(
+        config, now=clock, sleep=clock.sleep, on_event=events.append
+    )
     first = credentials.get_frozen_credentials()
-    clock.ahead = 3600 - 600
+    clock.ahead = 3600 - 200
     emulator.advance(clock.ahead)
     emulator.fail_next(3)
 
-    assert [credentials.get_frozen_credentials() for _ in range(20)] == [first] * 20
+    while len(events) < 4:
+        assert credentials.get_frozen_credentials() == first
+        time.sleep(0.001)
+
+    assert [event.kind for event in events] == ["started", "succeeded", "started", "failed"]
     assert len(clock.slept) == 2  # three attempts of one sign-in
     assert caplog.text.count("renewal failed") == 1
+    health = credentials.health()
+    assert (health.state, health.circuit) == ("stale", "open")
+    assert isinstance(health.last_error, ServiceUnavailableError)
+    assert health.next_attempt == events[-1].next_attempt
+    assert health.certificate_serial_number == events[-1].serial_number
 
-    clock.ahead += 61
-    emulator.advance(61)
-    assert credentials.get_frozen_credentials() != first
+    clock.ahead += 60
+    emulator.advance(60)
+    assert renewed(credentials, first)
+    assert credentials.health().circuit == "closed"
+    assert credentials.health().last_error is None
 
 
-def test_failure_without_time_left_is_raised(
+def test_last_minute_waits_and_still_serves_what_is_valid(
     emulator: Emulator, config: RolesAnywhereConfig
 ) -> None:
-    """Within the last minute the service's own error comes through, and the next call tries."""
+    """In the last minute a call waits for the sign-in; if that fails, it gets what still works."""
     clock = Time()
     credentials = credentials_for(config, clock)
-    credentials.get_frozen_credentials()
+    first = credentials.get_frozen_credentials()
     clock.ahead = 3600 - 30
     emulator.advance(clock.ahead)
     emulator.fail_next(3)
 
-    with pytest.raises(ServiceUnavailableError):
-        credentials.get_frozen_credentials()
+    assert credentials.get_frozen_credentials() == first
+    assert len(clock.slept) == 2
+
+
+@pytest.mark.parametrize("serve_expired", [True, False])
+def test_outage_beyond_expiry(
+    emulator: Emulator, config: RolesAnywhereConfig, serve_expired: bool
+) -> None:
+    """In an outage the expired credentials are given out with a warning, unless told otherwise."""
+    clock = Time()
+    credentials = credentials_for(replace(config, serve_expired=serve_expired), clock)
+    first = credentials.get_frozen_credentials()
+    clock.ahead = 3600 + 30
+    emulator.advance(clock.ahead)
+    emulator.fail_next(3)
+
+    if serve_expired:
+        assert credentials.get_frozen_credentials() == first
+        assert credentials.health().state == "expired"
+    else:
+        with pytest.raises(ServiceUnavailableError):
+            credentials.get_frozen_credentials()
+    clock.ahead += 20
+    emulator.advance(20)
+    assert credentials.get_frozen_credentials() != first
+
+
+def test_no_credentials_and_no_service_is_an_error(
+    emulator: Emulator, config: RolesAnywhereConfig
+) -> None:
+    """Without any credentials the first failure is raised, and stands for some seconds."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    emulator.fail_next(3)
+
+    for _ in range(5):
+        with pytest.raises(ServiceUnavailableError):
+            credentials.get_frozen_credentials()
+    assert len(clock.slept) == 2
+    clock.ahead = 11
     assert credentials.get_frozen_credentials().access_key.startswith("ASIA")
+
+
+def test_call_waits_no_longer_than_it_may(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """A service that does not answer costs a caller its own deadline, no more."""
+    credentials = RolesAnywhereCredentials(replace(config, wait_timeout=0.05))
+    go_on = threading.Event()
+
+    def hang(_: Any) -> str:
+        go_on.wait(10)
+        return "pass"
+
+    emulator.inject(hang)
+    with pytest.raises(SignInTimeoutError, match=r"0\.05 s"):
+        credentials.get_frozen_credentials()
+    go_on.set()
+    assert credentials.get_frozen_credentials().access_key.startswith("ASIA")
+
+
+def test_rotated_certificate_renews_early(emulator: Emulator) -> None:
+    """New files are noticed by the background thread, and signed in with before expiry."""
+    events: list[RenewalEvent] = []
+    clock = Time()
+    setup = emulator.set_up()
+    config = RolesAnywhereConfig(**setup.config_arguments())
+    credentials = RolesAnywhereCredentials(config, now=clock, on_event=events.append)
+    first = credentials.get_frozen_credentials()
+    new = setup.authority.issue("app", key_type="rsa-2048")
+    setup.private_key.write_text(new.private_key_pem)
+    setup.certificate.write_text(new.certificate_pem)
+
+    credentials._renewal._polled -= 61  # a minute has passed since the last look
+    credentials._renewal._keeper.wake()
+
+    assert renewed(credentials, first)
+    assert credentials.health().certificate_serial_number == new.serial_number
+    assert events[-1].serial_number == new.serial_number
+    assert events[-1].kind == "succeeded"
 
 
 def test_revoked_certificate_is_refused_at_the_next_sign_in(emulator: Emulator) -> None:
@@ -252,9 +357,9 @@ def test_wrong_clock_is_corrected_once_and_remembered(
 
     assert [event.error_code is None for event in emulator.events] == [False, True]
     assert not credentials.refresh_needed()
-    clock.ahead = 3600 - 600
-    emulator.advance(3600 - 600)
-    assert credentials.get_frozen_credentials() != first
+    clock.ahead = 3600 - 120
+    emulator.advance(3600 - 120)
+    assert renewed(credentials, first)
     assert [event.error_code is None for event in emulator.events] == [False, True, True]
 
 
@@ -285,8 +390,10 @@ def test_bad_answer_is_never_a_result(
     emulator.advance(clock.ahead)
     emulator.inject(*[(201, {"Content-Type": "application/json"}, body)] * 3)
 
-    with pytest.raises(InvalidResponseError):
-        credentials.get_frozen_credentials()
+    assert credentials.get_frozen_credentials() == first
+    assert isinstance(credentials.health().last_error, InvalidResponseError)
+    clock.ahead += 25
+    emulator.advance(25)
     assert credentials.get_frozen_credentials() != first
 
 

@@ -140,7 +140,7 @@ def run_console(block: Block, page: Path) -> None:
 
 def run_tests(page: Path) -> None:
     """Runs the tests that the page's blocks are, in a process of their own."""
-    console = "$ pytest -q -W error -p no:cacheprovider .\n"
+    console = "$ pytest -q -W error -W 'ignore:datetime.datetime.utcnow' -p no:cacheprovider .\n"
     run_console(Block("console", console, 1), page)
 
 

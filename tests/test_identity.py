@@ -728,7 +728,6 @@ def test_source_loads_once_and_checks_each_time(pki: PKI, tmp_path: Path) -> Non
     source = IdentitySource(str(pem))
     assert repr(source) == "<IdentitySource not loaded>"
     identity = source.current(now=NOW)
-    pem.unlink()
 
     assert_whole(identity, pki, "p256")
     assert source.current(now=NOW + timedelta(days=1)) is identity

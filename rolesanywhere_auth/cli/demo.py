@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -150,29 +151,28 @@ def _use(stage: _Stage, emulator: Emulator, clients: dict[str, Any], session: An
 
 
 def _renew(stage: _Stage, emulator: Emulator, sts: Any, session: Any) -> None:
-    stage.step(f"Eleven minutes pass, while {_CALLERS} threads go on calling.")
-    first = session.get_credentials().expires_at
-    calls = _while_calling(sts.get_caller_identity, lambda: emulator.advance(11 * 60))
+    stage.step(f"Thirteen minutes pass, while {_CALLERS} threads go on calling.")
+    credentials = session.get_credentials()
+    first = credentials.expires_at
+    emulator.advance(13 * 60)
+    calls = _call_until(sts.get_caller_identity, lambda: credentials.expires_at != first)
     stage.show("calls, none of them lost", calls)
     stage.show("sign-ins so far", _sign_ins(emulator))
-    second = session.get_credentials().expires_at
     stage.show("were to expire at", first)
-    stage.show("now expire at", second)
-    if second <= first:
-        raise RuntimeError("the credentials were not renewed")
+    stage.show("now expire at", credentials.expires_at)
 
 
-def _while_calling(call: Callable[[], object], then: Callable[[], object]) -> int:
-    """Make *call* over and over in threads, *then* happen meanwhile, and some calls after it."""
-    happened = threading.Event()
+def _call_until(call: Callable[[], object], done: Callable[[], bool]) -> int:
+    """Make *call* over and over in threads, until *done*; how many were made."""
     counts, errors = [0] * _CALLERS, []
+    end = time.monotonic() + 30
 
     def caller(number: int) -> None:
-        after = 0
-        while after < 3:
-            after += happened.is_set()
+        while not done() and not errors:
             try:
                 call()
+                if time.monotonic() > end:
+                    raise RuntimeError("the credentials were not renewed")
             except Exception as error:  # noqa: BLE001 - handed to the main thread
                 errors.append(error)
                 return
@@ -181,8 +181,6 @@ def _while_calling(call: Callable[[], object], then: Callable[[], object]) -> in
     threads = [threading.Thread(target=caller, args=(n,)) for n in range(_CALLERS)]
     for thread in threads:
         thread.start()
-    then()
-    happened.set()
     for thread in threads:
         thread.join()
     if errors:

@@ -1,0 +1,60 @@
+"""What can be observed of renewal: events as they happen, and the state of health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+EventKind = Literal["started", "succeeded", "failed", "skipped"]
+"""``skipped``: a sign-in was due, but the last one failed too short a time ago."""
+State = Literal["none", "fresh", "stale", "expired"]
+"""``stale``: valid, but a renewal is due or under way."""
+
+
+@dataclass(frozen=True)
+class RenewalEvent:
+    """One moment of a renewal; holds no secret."""
+
+    kind: EventKind
+    at: datetime
+    """By the local clock; aware, UTC."""
+    attempt: int
+    """1 for the first sign-in since the last success, 2 after one failure …"""
+    duration: float | None = None
+    """Seconds that the sign-in took, once it is over."""
+    expires_at: datetime | None = None
+    """When the present credentials expire, None while there are none."""
+    serial_number: int | None = None
+    """Of the certificate that signed in, once that is known."""
+    error: BaseException | None = None
+    next_attempt: datetime | None = None
+    """Not before then, after a failure."""
+
+
+class RenewalHook(Protocol):
+    """Told of every event, in the thread where it happens; what it raises is logged.
+
+    It must not wait for credentials of the object it observes.
+    """
+
+    def __call__(self, event: RenewalEvent, /) -> object:
+        """Take note of *event*."""
+        ...
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the credentials stand, for a health check or a metric; holds no secret."""
+
+    state: State
+    circuit: str
+    """``closed`` all is well; ``open`` no attempt for now; ``half-open`` one is under way."""
+    expires_at: datetime | None
+    last_success: datetime | None
+    last_error: BaseException | None
+    """Of the last sign-in, None if that went well."""
+    next_attempt: datetime | None
+    """Not before then, after a failure."""
+    certificate_serial_number: int | None
+    certificate_expires_at: datetime | None
