@@ -66,6 +66,8 @@ FULL: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": timedelta(seconds=4.5),
     "max_attempts": 5,
+    "wait_timeout": timedelta(minutes=1),
+    "serve_expired": False,
 }
 
 
@@ -90,15 +92,20 @@ def test_defaults() -> None:
         "connect_timeout": 5,
         "read_timeout": 10,
         "max_attempts": 3,
+        "wait_timeout": None,
+        "serve_expired": True,
     }
+    assert config.patience == 45
     assert config.account_id == "111122223333"
 
 
 def test_everything_given_is_kept() -> None:
     """All fields together are accepted, durations as seconds."""
     config = config_of(**FULL)
-    for name, value in {**FULL, "session_duration": 3600, "read_timeout": 4.5}.items():
+    seconds = {"session_duration": 3600, "read_timeout": 4.5, "wait_timeout": 60}
+    for name, value in {**FULL, **seconds}.items():
         assert getattr(config, name) == value
+    assert config.patience == 60
     assert type(config.session_duration) is int
 
 
@@ -185,6 +192,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"role_session_name": "app\n"}, "role_session_name must be"),
     ({"role_session_name": 55}, "role_session_name must be .* not 55"),
     ({"region": "evil.example/#"}, "the trust anchor is in eu-west-1"),
+    ({"serve_expired": 1}, "serve_expired must be True or False"),
+    ({"wait_timeout": 0}, "wait_timeout must be"),
     ({"region": 5}, "the trust anchor is in eu-west-1"),
     ({"max_attempts": 0}, "max_attempts must be a whole number from 1 on, not 0"),
     ({"max_attempts": True}, "max_attempts must be"),

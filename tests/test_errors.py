@@ -38,7 +38,13 @@ CLASSES: list[type[RolesAnywhereError]] = sorted(
     key=lambda found: found.__name__,
 )
 LEAVES = [found for found in CLASSES if not found.__subclasses__()]
-FIXED = {"TransportError", "InvalidResponseError", "ThrottlingError", "ServiceUnavailableError"}
+FIXED = {
+    "TransportError",
+    "SignInTimeoutError",
+    "InvalidResponseError",
+    "ThrottlingError",
+    "ServiceUnavailableError",
+}
 LINE = re.compile(r"^    ((?:│   |    )*)(├── |└── )?([A-Z]\w+Error)\b *(.*)$")
 
 

@@ -411,19 +411,30 @@ def test_unreadable_file(pair: Pair, leaves: list[Leaf], caplog: pytest.LogCaptu
 def test_each_failure_is_told_once(
     pair: Pair, leaves: list[Leaf], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another failure is another warning; so is the same one after a success."""
+    """Another failure is another warning."""
     contents = ["", "rubbish", leaves[1].certificate_pem, leaves[1].private_key_pem]
     for content in contents:
         pair.certificate.write_text(content)
         for _ in range(3):
             assert_is(pair.source.current(now=LATER), leaves[0])
         assert len(warnings(caplog)) == 1
-    pair.put(leaves[1])
-    assert pair.source.poll(now=LATER)
-    pair.certificate.write_text("rubbish")
-    assert not pair.source.poll(now=LATER)
 
-    assert len(warnings(caplog)) == 1
+
+def test_failure_after_success(
+    tmp_path: Path, leaves: list[Leaf], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same failure is told again after new files were loaded in between."""
+    path = tmp_path / "app.pem"
+    path.write_bytes(padded(leaves[0]))
+    source = IdentitySource(path)
+    source.current(now=NOW)
+    for leaf in leaves[1:]:
+        path.write_bytes(b"rubbish")
+        assert not source.poll(now=LATER)
+        assert not source.poll(now=LATER)
+        assert len(warnings(caplog)) == 1
+        path.write_bytes(padded(leaf))
+        assert source.poll(now=LATER)
 
 
 @pytest.mark.parametrize("days", [-2, 2])
@@ -704,6 +715,23 @@ def test_rewritten_within_one_tick(
     assert source.poll(now=NOW + timedelta(seconds=seconds))
     path.write_bytes(padded(leaves[2]))
     assert_is(source.current(now=NOW + timedelta(seconds=2 * seconds)), leaves[2])
+
+
+def test_ticks_are_waited_for(coarse: None, tmp_path: Path, leaves: list[Leaf]) -> None:
+    """Files found unchanged too early, or moved in anew, are still read at the next check."""
+    path = tmp_path / "app.pem"
+    path.write_bytes(padded(leaves[0]))
+    source = IdentitySource(path)
+    source.current(now=NOW)
+    assert not source.poll(now=NOW + timedelta(seconds=1))
+    path.write_bytes(padded(leaves[1]))
+    assert source.poll(now=LATER)
+    assert not source.poll(now=LATER + timedelta(seconds=5))
+    rename_over(path, padded(leaves[1]))
+    assert not source.poll(now=LATER + timedelta(seconds=10))
+    path.write_bytes(padded(leaves[2]))
+
+    assert source.poll(now=LATER + timedelta(seconds=11))
 
 
 def test_settled_files_are_not_read(coarse: None, tmp_path: Path, leaves: list[Leaf]) -> None:

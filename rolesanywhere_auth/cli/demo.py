@@ -164,7 +164,8 @@ def _renew(stage: _Stage, emulator: Emulator, sts: Any, session: Any) -> None:
 
 def _call_until(call: Callable[[], object], done: Callable[[], bool]) -> int:
     """Make *call* over and over in threads, until *done*; how many were made."""
-    counts, errors = [0] * _CALLERS, []
+    counts: list[int] = [0] * _CALLERS
+    errors: list[Exception] = []
     end = time.monotonic() + 30
 
     def caller(number: int) -> None:

@@ -17,9 +17,12 @@ from rolesanywhere_auth import (
     ARNError,
     CertificateExpiredError,
     ConfigurationError,
+    Health,
     Identity,
     IdentityError,
     MissingExtraError,
+    RenewalEvent,
+    RenewalHook,
     RolesAnywhereConfig,
     RolesAnywhereCredentials,
     RolesAnywhereError,
@@ -160,3 +163,23 @@ bases: tuple[type[ValueError], type[ValueError], type[SignInError]] = (
     IdentityError,
     TransportError,
 )
+
+
+# Observing renewal.
+
+
+def hook(event: RenewalEvent) -> None:
+    kind: str = event.kind
+    at: datetime = event.at
+    print(kind, at, event.attempt, event.duration, event.expires_at, event.serial_number)
+    print(event.error, event.next_attempt)
+
+
+a_hook: RenewalHook = hook
+observed = boto3_session(least, on_event=hook)
+botocore_session(least, on_event=a_hook)
+health: Health = RolesAnywhereCredentials(least, on_event=hook).health()
+state: str = health.state
+circuit: str = health.circuit
+print(health.expires_at, health.last_success, health.last_error, health.next_attempt)
+print(health.certificate_serial_number, health.certificate_expires_at)
