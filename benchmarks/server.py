@@ -18,11 +18,28 @@ import time
 LIFETIME = 3600
 
 
-def answer() -> bytes:
-    """The whole answer, head and body, in one piece."""
-    expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + LIFETIME))
+def answer(*, lifetime: float = LIFETIME, mark: str = "EXAMPLE") -> bytes:
+    """The whole answer, head and body, in one piece; *mark* ends all three secrets."""
+    return head(201, body := session(lifetime=lifetime, mark=mark)) + body
+
+
+def head(status: int, body: bytes, *more: str) -> bytes:
+    """The head of an answer with *body*, which is the last of its connection."""
+    lines = (
+        f"HTTP/1.1 {status} x",
+        "Content-Type: application/json",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        *more,
+    )
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+def session(*, lifetime: float, mark: str) -> bytes:
+    """The body of an answer: credentials that expire in *lifetime* seconds."""
+    expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + lifetime))
     role = "arn:aws:iam::111122223333:role/app"
-    body = json.dumps(
+    return json.dumps(
         {
             "credentialSet": [
                 {
@@ -31,10 +48,10 @@ def answer() -> bytes:
                         "assumedRoleId": "AROAIOSFODNN7EXAMPLE:0a1b2c3d",
                     },
                     "credentials": {
-                        "accessKeyId": "ASIAIOSFODNN7EXAMPLE",
+                        "accessKeyId": f"ASIAIOSFODNN7{mark}",
                         "expiration": expiration,
-                        "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-                        "sessionToken": "IQoJb3JpZ2luX2VjE" + "A" * 900,
+                        "secretAccessKey": f"wJalrXUtnFEMI/K7MDENG/bPxRfiCY{mark}",
+                        "sessionToken": "IQoJb3JpZ2luX2VjE" + "A" * 900 + mark,
                     },
                     "packedPolicySize": 7,
                     "roleArn": role,
@@ -44,11 +61,6 @@ def answer() -> bytes:
             "subjectArn": "arn:aws:rolesanywhere:eu-west-1:111122223333:subject/s",
         }
     ).encode()
-    head = (
-        "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
 
 
 def read_request(connection: ssl.SSLSocket) -> bool:

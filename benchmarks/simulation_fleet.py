@@ -57,8 +57,6 @@ class Outcome:
     served: array[int]
     free: array[int]
     """Seconds until this one in which the service was up with quota to spare."""
-    without: array[int]
-    """Change of the number of processes whose credentials expired."""
     pauses: list[int] = field(default_factory=list)
     """Seconds without credentials after there was a service again, one each per loss."""
     lost: int = 0
@@ -68,6 +66,8 @@ class Outcome:
     the renewal was due and the last outage over."""
     crowded: int = 0
     """Of those: although the service was up for `GRACE` seconds, but its quota used up."""
+    started: int = 0
+    """The second in which the last process signed in for the first time."""
     refused: int = 0
     """Requests over the quota."""
     unusable: int = 0
@@ -94,9 +94,6 @@ class Outcome:
             spare = self.free[expired - 1] - self.free[max(after - 1, 0)]
             self.avoidable += spare >= GRACE
             self.crowded += spare < GRACE <= expired - after
-        self.without[expired] += 1
-        if second < self.scenario.horizon:
-            self.without[second] -= 1
         back = max((end for _, end in self.scenario.outages if end <= second), default=0)
         self.pauses.append(second - max(back, expired))
 
@@ -120,29 +117,76 @@ def drift(session: int, *, renewals: int, rule: str = "kept", width: float = 0) 
     for _ in range(processes):
         spread = process_spread(random(), random())
         now = random() * 60
-        following = renewal_start(issued=now, expires=now + session, spread=spread)
-        if rule == "early":
-            following = now + random() * (following - now)
+        early = rule == "early"
         while True:
-            if rule == "anew":
-                following = renewal_start(issued=now, expires=now + session, spread=random())
-            now = following
+            spread = random() if rule == "anew" else spread
+            following = renewal_start(issued=now, expires=now + session, spread=spread)
+            now, early = now + (random() if early else 1) * (following - now), False
             bucket = int(now / width)
             if bucket >= len(counts):
                 break
             counts[bucket] += 1
-            following = renewal_start(issued=now, expires=now + session, spread=spread)
     return [count / processes / width for count in counts]
 
 
 def _outcome(scenario: Scenario) -> Outcome:
     zeros = bytes(4 * scenario.horizon)
-    return Outcome(scenario, *(array("i", zeros) for _ in range(4)))
+    return Outcome(scenario, *(array("i", zeros) for _ in range(3)))
 
 
 def period(session: int) -> float:
     """Mean seconds between two renewals of one process."""
     return renewal_start(issued=0, expires=session, spread=0.5)
+
+
+class _Fleet:
+    """The processes under this library's rules, and what each will do when."""
+
+    def __init__(self, scenario: Scenario, *, early_first: bool) -> None:
+        self.random = Random(scenario.seed).random
+        self.session = scenario.session
+        self.early_first = early_first
+        self.result = _outcome(scenario)
+        self.expires = array("i", bytes(4 * scenario.processes))  # 0: none yet
+        self.due = array("i", bytes(4 * scenario.processes))
+        self.spreads = array(
+            "d", (process_spread(self.random(), self.random()) for _ in range(scenario.processes))
+        )
+        self.agenda: defaultdict[int, list[int]] = defaultdict(list)
+        for process in range(scenario.processes):
+            start = self.random() * 60
+            if scenario.drifted:
+                start = self.random() * self.start(process, issued=0)
+                self.expires[process] = int(start + self.session - self.start(process, issued=0))
+            self.due[process] = int(start)
+            self.agenda[int(start)].append(process)
+
+    def start(self, process: int, *, issued: int) -> float:
+        return renewal_start(
+            issued=issued, expires=issued + self.session, spread=self.spreads[process]
+        )
+
+    def signed_in(self, process: int, second: int) -> None:
+        self.result.requests[second] += 1
+        self.result.served[second] += 1
+        following = self.start(process, issued=second)
+        if self.expires[process]:
+            self.result.renewed(second=second, expired=self.expires[process], due=self.due[process])
+        else:
+            self.result.started = second
+            if self.early_first:
+                following = second + self.random() * (following - second)
+        self.expires[process] = second + self.session
+        self.due[process] = int(following)
+        self.agenda[int(following)].append(process)
+
+    def failed(self, process: int, second: int, *, throttled: bool) -> None:
+        self.result.requests[second] += ATTEMPTS
+        self.result.refused += ATTEMPTS * throttled
+        ended = second if throttled else second + HANG
+        good_until = self.expires[process] or self.due[process]
+        wait = backoff(remaining=good_until - ended, spread=self.random(), throttled=throttled)
+        self.agenda[int(ended + wait) + 1].append(process)
 
 
 def ours(scenario: Scenario, *, early_first: bool = False) -> Outcome:
@@ -153,63 +197,23 @@ def ours(scenario: Scenario, *, early_first: bool = False) -> Outcome:
         early_first: The variant in which the first renewal of each process is at a random
             age and not in the window.
     """
-    random = Random(scenario.seed).random
     shuffle = Random(scenario.seed + 1).shuffle
-    result, down = _outcome(scenario), scenario.down()
-    session, horizon = scenario.session, scenario.horizon
-    spreads = array("d", (process_spread(random(), random()) for _ in range(scenario.processes)))
-    expires = array("i", bytes(4 * scenario.processes))  # 0: none yet
-    due = array("i", bytes(4 * scenario.processes))
-    agenda: defaultdict[int, list[int]] = defaultdict(list)
-
-    def plan(process: int, issued: int, *, first: bool) -> None:
-        until = issued + session
-        start = renewal_start(issued=issued, expires=until, spread=spreads[process])
-        if first and early_first:
-            start = issued + random() * (start - issued)
-        expires[process], due[process] = until, int(start)
-        agenda[int(start)].append(process)
-
-    for process in range(scenario.processes):
-        if scenario.drifted:
-            life = renewal_start(issued=0, expires=session, spread=spreads[process])
-            start = random() * life
-            expires[process], due[process] = int(start + session - life), int(start)
-        else:
-            start = random() * 60
-            due[process] = int(start)
-        agenda[int(start)].append(process)
-
-    free = 0
-    for second in range(horizon):
-        waiting = agenda.pop(second, [])
+    fleet, down = _Fleet(scenario, early_first=early_first), scenario.down()
+    result, free = fleet.result, 0
+    for second in range(scenario.horizon):
+        waiting = fleet.agenda.pop(second, [])
         tokens = 0 if down[second] else scenario.quota
         if len(waiting) > tokens:
             shuffle(waiting)
-        for process in waiting:
-            good_until = expires[process]
-            if tokens:
-                tokens -= 1
-                result.requests[second] += 1
-                result.served[second] += 1
-                if good_until:
-                    result.renewed(second=second, expired=good_until, due=due[process])
-                plan(process, second, first=not good_until)
-                continue
-            result.requests[second] += ATTEMPTS
-            over = not down[second]
-            result.refused += ATTEMPTS * over
-            failed = second if over else second + HANG
-            wait = backoff(
-                remaining=(good_until or due[process]) - failed, spread=random(), throttled=over
-            )
-            agenda[int(failed + wait) + 1].append(process)
-        free += bool(tokens)
+        for process in waiting[:tokens]:
+            fleet.signed_in(process, second)
+        for process in waiting[tokens:]:
+            fleet.failed(process, second, throttled=not down[second])
+        free += len(waiting) < tokens
         result.free[second] = free
-    for waiting in agenda.values():
-        for process in waiting:
-            if 0 < expires[process] < horizon:
-                result.renewed(second=horizon, expired=expires[process], due=due[process])
+    for process, expired in enumerate(fleet.expires):
+        if 0 < expired < scenario.horizon:
+            result.renewed(second=scenario.horizon, expired=expired, due=fleet.due[process])
     return result
 
 
@@ -250,6 +254,8 @@ def stock(scenario: Scenario) -> Outcome:
                     scenario.session > STOCK_ADVISORY
                     and second > expires[process] - STOCK_MANDATORY
                 )
+            else:
+                result.started = second
             result.served[second] += 1
             expires[process] = second + scenario.session
             due[process] = second + life

@@ -75,7 +75,8 @@ def plot(title: str, lines: Sequence[Line], *, x: Axis, y: Axis) -> str:
             f'<text x="{LEFT - 6}" y="{down + 4:.1f}" {_TEXT} text-anchor="end">{number}</text>'
         )
     parts.append(
-        f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 8}" {_TEXT} text-anchor="middle">{x.label}</text>'
+        f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 8}" {_TEXT} text-anchor="middle">'
+        f"{x.label}</text>"
         f'<text transform="translate(13 {TOP + high / 2}) rotate(-90)" {_TEXT} '
         f'text-anchor="middle">{y.label}</text>'
     )

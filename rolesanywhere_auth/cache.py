@@ -122,7 +122,7 @@ class HostCache:
             not isinstance(directory, str | os.PathLike) or not os.fspath(directory)
         ):
             raise ConfigurationError(
-                f"the cache must be the path of a folder, or None for one in memory, "
+                "the cache must be the path of a folder, or None for one in memory, "
                 f"not {directory!r}"
             )
         self._directory = None if directory is None else Path(directory).absolute()
@@ -168,12 +168,7 @@ class HostCache:
         """
         if not _KEY.fullmatch(key):
             raise ValueError("the key of a cache entry must be one of cache_key()")
-        if importlib.util.find_spec("filelock") is None:
-            raise MissingExtraError(
-                "the host cache needs filelock; install it with: "
-                "pip install 'rolesanywhere-auth[cache]'",
-                extra="cache",
-            )
+        _require_filelock()
         try:
             entry = self._read(key)
         except (ConfigurationError, OSError) as error:
@@ -257,6 +252,16 @@ class HostCache:
             "the host cache %s is of no use now: %s; signing in without it",
             self._directory,
             reason,
+        )
+
+
+def _require_filelock() -> None:
+    """Say at once what is missing, not when the lock is first needed; importing can wait."""
+    if importlib.util.find_spec("filelock") is None:
+        raise MissingExtraError(
+            "the host cache needs filelock; install it with: "
+            "pip install 'rolesanywhere-auth[cache]'",
+            extra="cache",
         )
 
 

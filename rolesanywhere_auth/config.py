@@ -88,6 +88,9 @@ class RolesAnywhereConfig:
         connect_timeout: Seconds or ``timedelta``.
         read_timeout: Seconds or ``timedelta``.
         max_attempts: How often one sign-in tries, the first time included.
+        cache: Share sessions with the other processes of this host and user: True for a
+            private folder in memory (``$XDG_RUNTIME_DIR`` or ``/dev/shm``), or the path
+            of a folder, where they are kept as plain text. Needs the extra ``cache``.
         wait_timeout: Seconds or ``timedelta`` that a call waits for a sign-in at most;
             by default both time-outs, times *max_attempts*.
         serve_expired: Whether expired credentials are still given out, with a warning,
@@ -119,6 +122,7 @@ class RolesAnywhereConfig:
     connect_timeout: float | timedelta = 5
     read_timeout: float | timedelta = 10
     max_attempts: int = 3
+    cache: bool | str | os.PathLike[str] | None = None
     wait_timeout: float | timedelta | None = None
     serve_expired: bool = True
 
@@ -132,6 +136,9 @@ class RolesAnywhereConfig:
         self._set("session_duration", _duration(self.session_duration))
         self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
         self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
+        if self.cache in {False, ""}:
+            self._set("cache", None)
+        _check_cache(self.cache)
         if self.wait_timeout is not None:
             self._set("wait_timeout", _timeout("wait_timeout", self.wait_timeout))
         if not isinstance(self.serve_expired, bool):
@@ -331,6 +338,13 @@ def _check_verify(value: object) -> None:
         raise ConfigurationError(
             "verify must be True, the path of a CA bundle, None (what botocore would use) or "
             f"False, not {value!r}"
+        )
+
+
+def _check_cache(value: object) -> None:
+    if value is not None and not isinstance(value, bool | str | os.PathLike):
+        raise ConfigurationError(
+            f"cache must be True, the path of a folder, or None, not {value!r}"
         )
 
 

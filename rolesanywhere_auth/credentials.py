@@ -20,7 +20,11 @@ from rolesanywhere_auth.identity import IdentitySource
 from rolesanywhere_auth.renewal import Renewal, Snapshot
 
 if TYPE_CHECKING:
+    from botocore.session import Session
+
+    from rolesanywhere_auth.cache import HostCache
     from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.identity import Identity
 
 logger = logging.getLogger("rolesanywhere_auth.credentials")
 
@@ -54,6 +58,8 @@ class SignIn:
         self._session = session
         self._sleep = sleep
         self._jitter = jitter
+        self._cache: HostCache | None = None
+        self._newest: datetime | None = None
         self.identities = IdentitySource(
             config.certificate,
             private_key=config.private_key,
@@ -66,7 +72,7 @@ class SignIn:
         return self.identities.poll(now=self.clock.utcnow())
 
     def __call__(self) -> SessionCredentials:
-        """Sign in once, attempts included.
+        """Sign in once, attempts included; or take a session of the host's cache.
 
         Raises:
             RolesAnywhereError: its leaf says why; see `rolesanywhere_auth.errors`.
@@ -75,6 +81,37 @@ class SignIn:
         if self._session is None:
             self._session = botocore.session.Session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
+        if self._config.cache is None:
+            found = self._exchange(identity, self._session, endpoint)
+        else:
+            found = self._shared(identity, self._session, endpoint)
+        self._newest = found.expiration
+        return found
+
+    def _shared(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+        from rolesanywhere_auth.cache import HostCache, cache_key
+
+        if self._cache is None:
+            folder = self._config.cache
+            self._cache = HostCache(None if isinstance(folder, bool) else folder)
+        return self._cache.fetch(
+            cache_key(self._config, identity, endpoint=endpoint),
+            config=self._config,
+            sign_in=lambda: self._exchange(identity, session, endpoint),
+            clock=self.clock,
+            acceptable=self._acceptable,
+            timeout=self._config.patience,
+        )
+
+    def _acceptable(self, found: SessionCredentials) -> bool:
+        """Whether another process's session is worth taking: newer than ours, and not about to end."""
+        if self._newest is not None and found.expiration <= self._newest:
+            return False
+        return (found.expiration - self.clock.utcnow()).total_seconds() > schedule.advisory_window(
+            0
+        )
+
+    def _exchange(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
         request = exchange.build_request(
             self._config, endpoint=endpoint, user_agent=transport.USER_AGENT
         )
@@ -85,7 +122,7 @@ class SignIn:
             clock=self.clock,
             random=self._jitter,
         )
-        line = transport.Transport(self._config, self._session, endpoint=endpoint)
+        line = transport.Transport(self._config, session, endpoint=endpoint)
         try:
             found = transport.run(conversation, send=line.send, sleep=self._sleep)
         finally:

@@ -6,7 +6,7 @@
     ├── ConfigurationError                a setting cannot work; nothing was sent
     │   ├── ARNError                      does not parse, or does not fit the others
     │   ├── EndpointError                 no FIPS endpoint there, a malformed URL
-    │   └── MissingExtraError             a key store's library is not installed
+    │   └── MissingExtraError             an optional library is not installed
     ├── IdentityError                     certificate or key of no use; nothing was sent
     │   ├── CertificateError
     │   │   ├── CertificateLoadError      no such file, or no certificate in it

@@ -20,7 +20,8 @@ class RenewalEvent:
     at: datetime
     """By the local clock; aware, UTC."""
     attempt: int
-    """1 for the first sign-in since the last success, 2 after one failure …"""
+    """1 for the first sign-in since the last success, 2 after one failure … Of a ``skipped``
+    event: how many have failed."""
     duration: float | None = None
     """Seconds that the sign-in took, once it is over."""
     expires_at: datetime | None = None
@@ -35,7 +36,8 @@ class RenewalEvent:
 class RenewalHook(Protocol):
     """Told of every event, in the thread where it happens; what it raises is logged.
 
-    It must not wait for credentials of the object it observes.
+    Of the end of a sign-in it is told when those who wait for it go on already. It may ask
+    for `Health`, but must not wait for credentials of the object it observes.
     """
 
     def __call__(self, event: RenewalEvent, /) -> object:
@@ -49,7 +51,8 @@ class Health:
 
     state: State
     circuit: str
-    """``closed`` all is well; ``open`` no attempt for now; ``half-open`` one is under way."""
+    """``closed`` all is well; ``open`` no attempt for now; ``half-open`` the
+    wait is over, and the next attempt decides."""
     expires_at: datetime | None
     last_success: datetime | None
     last_error: BaseException | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -22,19 +23,41 @@ class Stepper(Protocol):
         ...
 
 
+class Bell:
+    """Wakes one thread.
+
+    `threading.Event` has a lock inside, which `set()` waits for. The garbage collector may
+    call while that very thread holds it, and a fork may leave it locked for ever. To
+    release a bare lock never waits.
+    """
+
+    def __init__(self) -> None:
+        self._silent = threading.Lock()
+        self._silent.acquire()
+
+    def ring(self) -> None:
+        """End the present `wait()`, or else the next."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._silent.release()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep so long, or until it rings."""
+        self._silent.acquire(timeout=seconds)
+
+
 class Keeper:
     """One daemon thread for one owner, which it does not keep alive.
 
-    Started when first needed, and again when it is gone, as after a fork.
+    Started when first needed, and again when it is gone. A forked child needs a new one.
     """
 
     def __init__(self, owner: Stepper) -> None:
-        self._owner = weakref.ref(owner)
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        bell = self._bell = Bell()
         # The thread must not wait out its sleep for an owner that is gone.
-        weakref.finalize(owner, self._wake.set).atexit = False
+        self._owner = weakref.ref(owner, lambda _: bell.ring())
+        # A signal handler may ask for credentials while its own thread is in ensure().
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
 
     def ensure(self) -> bool:
         """Have the thread run; whether it does.
@@ -42,40 +65,45 @@ class Keeper:
         It cannot while the interpreter shuts down, in subinterpreters that forbid
         daemon threads, and where the system has no thread left.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if sys.is_finalizing():  # one that runs is frozen, start() would wait for ever
+            return False
+        if self._runs():
             return True
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+            if self._runs():
                 return True
-            if sys.is_finalizing():  # start() could wait for ever for a thread that never runs
-                return False
-            thread = threading.Thread(
-                target=_run, args=(self._owner, self._wake), name="rolesanywhere-auth", daemon=True
-            )
             try:
-                thread.start()
+                # Kept before it starts: Ctrl-C within start() is not to make it two.
+                self._thread = threading.Thread(
+                    target=_run,
+                    args=(self._owner, self._bell),
+                    name="rolesanywhere-auth",
+                    daemon=True,
+                )
+                self._thread.start()
             except RuntimeError as error:
+                self._thread = None
                 logger.debug("no background thread, signing in blocks its caller: %s", error)
                 return False
-            self._thread = thread
         return True
 
     def wake(self) -> None:
         """Let the step be called now."""
-        self._wake.set()
+        self._bell.ring()
 
-    @property
-    def ident(self) -> int | None:
-        """The thread's identifier."""
-        return None if self._thread is None else self._thread.ident
+    def _runs(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
 
-def _run(owner: weakref.ref[Stepper], wake: threading.Event) -> None:
+def _run(owner: weakref.ref[Stepper], bell: Bell) -> None:
     while True:
         stepper = owner()
         if stepper is None:
             return
-        delay = stepper.step()
+        try:
+            delay = stepper.step()
+        except Exception:
+            logger.exception("the background thread failed, and goes on")
+            delay = MAX_SLEEP
         del stepper  # asleep, the thread holds nothing
-        wake.wait(min(max(delay, 0.0), MAX_SLEEP))
-        wake.clear()
+        bell.wait(min(max(delay, 0.0), MAX_SLEEP))

@@ -223,7 +223,8 @@ def readable_by_cryptography(der: bytes) -> x509.Certificate | None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         _ = certificate.public_key(), certificate.extensions, certificate.subject
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, TypeError):
+        _ = certificate.issuer, certificate.not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, TypeError, Warning):
         return None
     return certificate
 

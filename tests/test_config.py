@@ -66,6 +66,7 @@ FULL: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": timedelta(seconds=4.5),
     "max_attempts": 5,
+    "cache": "/run/app",
     "wait_timeout": timedelta(minutes=1),
     "serve_expired": False,
 }
@@ -92,6 +93,7 @@ def test_defaults() -> None:
         "connect_timeout": 5,
         "read_timeout": 10,
         "max_attempts": 3,
+        "cache": None,
         "wait_timeout": None,
         "serve_expired": True,
     }
@@ -115,6 +117,12 @@ def test_keywords_only_and_no_typos() -> None:
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
     with pytest.raises(TypeError, match="private_kye"):
         config_of(private_kye="/etc/pki/app.key")
+
+
+@pytest.mark.parametrize("region", [None, ""])
+def test_cache_may_be_switched_off_explicitly(region: str | None) -> None:
+    """False, and the empty text of an unset variable, are no cache."""
+    assert config_of(cache=False if region is None else region).cache is None
 
 
 @pytest.mark.parametrize("region", [None, ""])
@@ -192,6 +200,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"role_session_name": "app\n"}, "role_session_name must be"),
     ({"role_session_name": 55}, "role_session_name must be .* not 55"),
     ({"region": "evil.example/#"}, "the trust anchor is in eu-west-1"),
+    ({"cache": 5}, "cache must be True"),
     ({"serve_expired": 1}, "serve_expired must be True or False"),
     ({"wait_timeout": 0}, "wait_timeout must be"),
     ({"region": 5}, "the trust anchor is in eu-west-1"),

@@ -421,6 +421,26 @@ def test_attempts_end(emulator: Emulator, config: RolesAnywhereConfig) -> None:
     assert len(clock.slept) == 1
 
 
+def test_processes_may_share_sessions(
+    emulator: Emulator, config: RolesAnywhereConfig, tmp_path: Path
+) -> None:
+    """With a cache two objects, as of two processes, sign in once, and renew once."""
+    clock = Time()
+    shared = replace(config, cache=tmp_path / "cache")
+    one, other = credentials_for(shared, clock), credentials_for(shared, clock)
+
+    first = one.get_frozen_credentials()
+    assert other.get_frozen_credentials() == first
+    assert sign_ins(emulator) == 1
+
+    clock.ahead = 3600 - 30
+    emulator.advance(clock.ahead)
+    second = other.get_frozen_credentials()
+    assert second != first
+    assert one.get_frozen_credentials() == second
+    assert sign_ins(emulator) == 2
+
+
 def test_create_session_is_one_call(emulator: Emulator, config: RolesAnywhereConfig) -> None:
     """create_session() gives the whole answer, typed, and shows no secret."""
     found = create_session(config)

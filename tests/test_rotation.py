@@ -776,7 +776,7 @@ def test_times_set_back(tmp_path: Path, leaves: list[Leaf]) -> None:
 
 _WRITER = """
 import os, sys
-folder, rounds = sys.argv[1], int(sys.argv[2])
+folder = sys.argv[1]
 pairs = [
     [open(f"{folder}/{number}.{kind}", "rb").read() for kind in ("pem", "key")]
     for number in range(4)
@@ -792,42 +792,63 @@ def rename(target, content):
     in_place(target + ".new", content)
     os.replace(target + ".new", target)
 
-for number in range(rounds):
-    write = in_place if number % 3 else rename
-    order = (0, 1) if number % 2 else (1, 0)
-    for index in order:
-        write(targets[index], pairs[number % 4][index])
+for line in sys.stdin:
+    last = int(line)
+    for number in range(last + 1, last + 9):
+        write = in_place if number % 3 else rename
+        order = (0, 1) if number % 2 else (1, 0)
+        for index in order:
+            write(targets[index], pairs[number % 4][index])
+    print("rest", flush=True)
 """
 
 
 def test_rotation_without_pause(tmp_path: Path, leaves: list[Leaf]) -> None:
-    """While a process rewrites the files all the time, every identity is a matching pair."""
+    """While a process rewrites the files again and again, every identity is a matching pair,
+    and whenever it rests, the last pair is taken up.
+    """
     for number, leaf in enumerate(leaves):
         (tmp_path / f"{number}.pem").write_text(leaf.certificate_pem)
         (tmp_path / f"{number}.key").write_text(leaf.private_key_pem)
-    made = Pair(tmp_path, leaves[3])
+    made = Pair(tmp_path, leaves[0])
     made.source.current(now=NOW)
-    rounds = 301  # ends with the first leaf
-    writer = subprocess.Popen([sys.executable, "-I", "-c", _WRITER, str(tmp_path), str(rounds)])
+    over = threading.Event()
 
     def read(_: int) -> dict[int, Identity]:
         found: dict[int, Identity] = {}
-        calls = 0
-        while writer.poll() is None or calls < 20:
-            calls += 1
+        while not over.is_set():
             identity = made.source.current(now=NOW)
             found[id(identity)] = identity
             made.source.poll(now=NOW)
         return found
 
-    with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(read, range(3)))
-    identities = {key: identity for found in results for key, identity in found.items()}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", _WRITER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        reading = [pool.submit(read, number) for number in range(2)]
+        try:
+            for last in range(20):
+                print(last, file=writer.stdin, flush=True)
+                assert writer.stdout.readline() == "rest\n"
+                leaf = leaves[last % 4]
+                # another thread may still be busy with what it read before
+                tries = (made.source.current(now=NOW).serial_number for _ in range(10_000))
+                assert leaf.serial_number in tries
+        finally:
+            over.set()
+            writer.stdin.close()
+    identities = {key: each for done in reading for key, each in done.result().items()}
 
-    assert writer.returncode == 0
     for identity in identities.values():
         verify(identity)
-    assert_is(made.source.current(now=NOW), leaves[0])
 
 
 class Held:

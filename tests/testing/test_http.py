@@ -24,7 +24,8 @@ def exchange(endpoint_url: str, data: bytes) -> bytes:
     url = urlsplit(endpoint_url)
     with socket.create_connection((url.hostname, url.port), timeout=10) as connection:
         connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it may have hung up already
+            connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 

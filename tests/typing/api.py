@@ -168,11 +168,13 @@ bases: tuple[type[ValueError], type[ValueError], type[SignInError]] = (
 # Observing renewal.
 
 
-def hook(event: RenewalEvent) -> None:
+def hook(event: RenewalEvent) -> tuple[float | None, datetime | None, int | None]:
+    """A hook may return anything."""
     kind: str = event.kind
     at: datetime = event.at
-    print(kind, at, event.attempt, event.duration, event.expires_at, event.serial_number)
-    print(event.error, event.next_attempt)
+    error: BaseException | None = event.error
+    assert (kind, at, error, event.attempt, event.expires_at)
+    return event.duration, event.next_attempt, event.serial_number
 
 
 a_hook: RenewalHook = hook
@@ -181,5 +183,11 @@ botocore_session(least, on_event=a_hook)
 health: Health = RolesAnywhereCredentials(least, on_event=hook).health()
 state: str = health.state
 circuit: str = health.circuit
-print(health.expires_at, health.last_success, health.last_error, health.next_attempt)
-print(health.certificate_serial_number, health.certificate_expires_at)
+moments: list[datetime | None] = [
+    health.expires_at,
+    health.last_success,
+    health.next_attempt,
+    health.certificate_expires_at,
+]
+last_error: BaseException | None = health.last_error
+serial: int | None = health.certificate_serial_number
