@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from benchmarks.stage import stage
 
-SECTIONS = ("import", "start", "createsession", "hotpath", "memory")
+SECTIONS = ("import", "start", "createsession", "hotpath", "memory", "renewal", "faults")
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
 
 
@@ -26,24 +26,26 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     chosen = arguments(argv)
     # here, as they import what they measure against
-    from benchmarks import createsession, hotpath, memory, startup
+    from benchmarks import createsession, faults, hotpath, memory, renewal, startup
 
     print(f"Python {platform.python_version()}, {platform.platform()}, {ssl.OPENSSL_VERSION}")
     print(", ".join(f"{name} {version(name)}" for name in _PACKAGES))
     print("Medians, with first and third quartile; ratios are medians of the rounds' ratios.")
     measurements = {
-        "import": (startup.imports, 15),
-        "start": (startup.starts, 15),
-        "createsession": (createsession.create_sessions, 60),
-        "hotpath": (hotpath.hot_path, 40),
-        "memory": (memory.memory, 7),
+        "import": (startup.imports, 15, 3),
+        "start": (startup.starts, 15, 3),
+        "createsession": (createsession.create_sessions, 60, 3),
+        "hotpath": (hotpath.hot_path, 40, 3),
+        "memory": (memory.memory, 7, 3),
+        "renewal": (renewal.renewals, 3, 1),
+        "faults": (faults.faults, 1, 1),
     }
     budgets = []
     with stage() as found:
-        for name, (run, usual) in measurements.items():
+        for name, (run, usual, least) in measurements.items():
             if chosen.only and name not in chosen.only:
                 continue
-            rounds = chosen.rounds or (max(usual // 5, 3) if chosen.quick else usual)
+            rounds = chosen.rounds or (max(usual // 5, least) if chosen.quick else usual)
             budgets += run(found, rounds=rounds)
     print("\nBudgets\n-------")
     for each in budgets:

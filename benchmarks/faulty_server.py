@@ -22,7 +22,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from benchmarks.server import head, read_request, session
+from benchmarks.server import answer_head, read_request, session
 
 STATUSES = {"500": 500, "429": 429, "403": 403, "301": 301}
 FAULTS = (
@@ -66,6 +66,7 @@ class Lane:
     requests: int = 0
     faults: int = 0
     released: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def port(self) -> int:
@@ -91,31 +92,32 @@ class Lane:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError), self.context.wrap_socket(raw, server_side=True) as line:
             if read_request(line):
-                self.requests += 1
                 manners = self.manners
-                self.released.wait(manners.delay)
                 fault = _drawn(manners)
-                self.faults += fault is not None
+                with self.lock:
+                    self.requests += 1
+                    self.faults += fault is not None
+                self.released.wait(manners.delay)
                 self._answer(line, fault, manners)
 
     def _answer(self, line: ssl.SSLSocket, fault: str | None, manners: Manners) -> None:
         mark = f"{next(_marks):08d}"
         body = session(lifetime=manners.lifetime + manners.skew, mark=mark)
         if fault is None:
-            line.sendall(head(201, body) + body)
+            line.sendall(answer_head(201, body) + body)
         elif fault in STATUSES:
             body = b'{"message": "injected by the benchmark"}'
             more = (f"Location: https://127.0.0.1:{self.port}/elsewhere",) if fault == "301" else ()
-            line.sendall(head(STATUSES[fault], body, *more) + body)
+            line.sendall(answer_head(STATUSES[fault], body, *more) + body)
         elif fault == "reset":
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif fault == "hang":
             self.released.wait(90)
         elif fault == "half a body":
-            line.sendall(head(201, body) + body[: len(body) // 2])
+            line.sendall(answer_head(201, body) + body[: len(body) // 2])
         elif fault != "close":
             body = _spoilt(fault, body, manners)
-            line.sendall(head(201, body) + body)
+            line.sendall(answer_head(201, body) + body)
 
 
 def _drawn(manners: Manners) -> str | None:

@@ -14,19 +14,21 @@ import ssl
 import sys
 import threading
 import time
+from http import HTTPStatus
 
 LIFETIME = 3600
 
 
 def answer(*, lifetime: float = LIFETIME, mark: str = "EXAMPLE") -> bytes:
     """The whole answer, head and body, in one piece; *mark* ends all three secrets."""
-    return head(201, body := session(lifetime=lifetime, mark=mark)) + body
+    body = session(lifetime=lifetime, mark=mark)
+    return answer_head(201, body) + body
 
 
-def head(status: int, body: bytes, *more: str) -> bytes:
+def answer_head(status: int, body: bytes, *more: str) -> bytes:
     """The head of an answer with *body*, which is the last of its connection."""
     lines = (
-        f"HTTP/1.1 {status} x",
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json",
         "Connection: close",
         f"Content-Length: {len(body)}",

@@ -104,7 +104,7 @@ class SignIn:
         )
 
     def _acceptable(self, found: SessionCredentials) -> bool:
-        """Whether another process's session is worth taking: newer than ours, and not about to end."""
+        """Whether another process's session is worth taking: newer than ours, not about to end."""
         if self._newest is not None and found.expiration <= self._newest:
             return False
         return (found.expiration - self.clock.utcnow()).total_seconds() > schedule.advisory_window(

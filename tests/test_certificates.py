@@ -180,6 +180,7 @@ SAMPLES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")  # one that RFC 5280 forbids
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sample=st.sampled_from(SAMPLES),

@@ -173,7 +173,8 @@ def hook(event: RenewalEvent) -> tuple[float | None, datetime | None, int | None
     kind: str = event.kind
     at: datetime = event.at
     error: BaseException | None = event.error
-    assert (kind, at, error, event.attempt, event.expires_at)
+    print_me = [kind, at, error, event.attempt, event.expires_at]
+    assert print_me
     return event.duration, event.next_attempt, event.serial_number
 
 
