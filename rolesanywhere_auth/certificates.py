@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from typing import NamedTuple
 
 from rolesanywhere_auth._der import (
     BIT_STRING,
@@ -58,24 +57,23 @@ _WEAK = {
 }
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """The fields of one X.509 certificate that signing in needs.
 
     Make one with ``from_der``.
     """
 
-    der: bytes = field(repr=False)
+    der: bytes
     serial_number: int
-    subject: bytes = field(repr=False)
+    subject: bytes
     """The DER of the name."""
-    issuer: bytes = field(repr=False)
+    issuer: bytes
     """The DER of the name."""
     not_valid_before: datetime
     """UTC, aware."""
     not_valid_after: datetime
     """UTC, aware; the certificate is valid up to and including this second."""
-    public_key_info: bytes = field(repr=False)
+    public_key_info: bytes
     """The DER of the SubjectPublicKeyInfo."""
     public_key_algorithm: str
     """OID of the key's algorithm."""
@@ -87,10 +85,21 @@ class Certificate:
     """3 for X.509 v3."""
     is_ca: bool
     """``CA:TRUE`` in basicConstraints."""
-    key_usage: bytes | None = field(repr=False)
+    key_usage: bytes | None
     """Bits of keyUsage, digitalSignature first; ``None`` without the extension."""
-    subject_key_id: bytes | None = field(repr=False)
-    authority_key_id: bytes | None = field(repr=False)
+    subject_key_id: bytes | None
+    authority_key_id: bytes | None
+
+    def __repr__(self) -> str:
+        """Without the long binary fields."""
+        return (
+            f"Certificate(serial_number={self.serial_number}, "
+            f"not_valid_before={self.not_valid_before!r}, "
+            f"not_valid_after={self.not_valid_after!r}, "
+            f"public_key_algorithm={self.public_key_algorithm!r}, "
+            f"signature_algorithm={self.signature_algorithm!r}, "
+            f"weak_digest={self.weak_digest!r}, version={self.version}, is_ca={self.is_ca})"
+        )
 
     @classmethod
     def from_der(cls, der: bytes, *, source: str) -> Certificate:
@@ -110,7 +119,7 @@ class Certificate:
                 f"{source}: a certificate in it is damaged or not DER: {error}.", source=source
             ) from error
 
-    @cached_property
+    @property
     def encoded(self) -> str:
         """Base64 of the DER in one line, as the header ``X-Amz-X509`` carries it."""
         return base64.b64encode(self.der).decode("ascii")

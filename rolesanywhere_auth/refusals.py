@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rolesanywhere_auth.errors import (
     AccessDeniedError,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """One known text (a part of it, compared without case), its exception and its causes."""
 
     text: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote_plus, urlsplit
 
 from rolesanywhere_auth.errors import UnsupportedKeyError
@@ -31,15 +31,17 @@ UNSIGNED_HEADERS = frozenset({"authorization", "user-agent", "connection", "x-am
 _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
-@dataclass(frozen=True)
-class HTTPRequest:
+class HTTPRequest(NamedTuple):
     """One request, ready to be signed or sent."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = MappingProxyType({})
     """Not shown: a signed request could be sent again for some minutes."""
     body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"HTTPRequest(method={self.method!r}, url={self.url!r}, body={self.body!r})"
 
 
 def algorithm_for(public_key: Any) -> str:
@@ -84,10 +86,14 @@ def canonical_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: lower[name] for name in sorted(lower) if name not in UNSIGNED_HEADERS}
 
 
-def canonical_request(request: HTTPRequest) -> str:
-    """The canonical request, of a request that carries all its headers but ``Authorization``."""
+def canonical_request(request: HTTPRequest, headers: Mapping[str, str] | None = None) -> str:
+    """The canonical request, of a request that carries all its headers but ``Authorization``.
+
+    *headers* are its `canonical_headers()`, where these are known already.
+    """
     parts = urlsplit(request.url)
-    headers = canonical_headers(request.headers)
+    if headers is None:
+        headers = canonical_headers(request.headers)
     return "\n".join(
         [
             request.method,
@@ -147,14 +153,17 @@ def sign(request: HTTPRequest, *, identity: Identity, region: str, when: datetim
     }
     if identity.chain_header:
         headers["X-Amz-X509-Chain"] = identity.chain_header
-    request = replace(request, headers=headers)
+    signed = canonical_headers(headers)
     algorithm = algorithm_for(identity.signer.public_key())
     to_sign = string_to_sign(
-        algorithm=algorithm, date=date, scope=scope, canonical=canonical_request(request)
+        algorithm=algorithm,
+        date=date,
+        scope=scope,
+        canonical=canonical_request(request, signed),
     )
     signature = identity.signer.sign(to_sign.encode()).hex()
     authorization = (
         f"{algorithm} Credential={identity.serial_number}/{scope}, "
-        f"SignedHeaders={';'.join(canonical_headers(headers))}, Signature={signature}"
+        f"SignedHeaders={';'.join(signed)}, Signature={signature}"
     )
-    return replace(request, headers={**headers, "Authorization": authorization})
+    return request._replace(headers={**headers, "Authorization": authorization})

@@ -1,49 +1,74 @@
-"""Renewal: the windows, one flight for all threads, and what a fork or an interruption leaves."""
+"""Renewal: who waits and for how long, the schedule, failures, forks and other endings."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import multiprocessing
 import os
 import pickle
 import select
 import signal
+import subprocess
+import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.errors import (
+    CertificateExpiredError,
     ConfigurationError,
-    RolesAnywhereError,
+    InvalidResponseError,
     ServiceUnavailableError,
+    SignInTimeoutError,
     TransportError,
 )
-from rolesanywhere_auth.renewal import (
-    MANDATORY_WINDOW,
-    NOTHING,
-    RETRY_INTERVAL,
-    Renewal,
-    Snapshot,
-    advisory_window,
-)
+from rolesanywhere_auth.events import RenewalEvent
+from rolesanywhere_auth.flight import Flight
+from rolesanywhere_auth.renewal import NOTHING, POLL_INTERVAL, Renewal, Snapshot
+from rolesanywhere_auth.schedule import advisory_window, mandatory_window
+from rolesanywhere_auth.testing import Emulator
 
 PATIENCE = 20.0
 """Seconds after which a test that hangs fails."""
 START = 1_000_000.0
+FRESH_FOR = 2700.0
+"""Seconds of an hour before the advisory window; with a spread of 0 the renewal starts then."""
+MANDATORY = 3550.0
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+threads_may_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 class Clock:
-    """Time that goes when it is told to."""
+    """Time that goes when it is told to: the wall's, and a steady one."""
 
     def __init__(self) -> None:
         self.time = START
+        self.uptime = 50.0
 
     def __call__(self) -> float:
         return self.time
+
+    def steady(self) -> float:
+        """What nobody sets."""
+        return self.uptime
+
+    def go(self, seconds: float) -> None:
+        """Let both go on."""
+        self.time += seconds
+        self.uptime += seconds
 
 
 def snapshot(now: float, *, lifetime: float = 3600.0, name: str = "AKIA") -> Snapshot:
@@ -51,8 +76,9 @@ def snapshot(now: float, *, lifetime: float = 3600.0, name: str = "AKIA") -> Sna
     expires = now + lifetime
     return Snapshot(
         frozen=ReadOnlyCredentials(name, "hunter2", "token"),
+        issued=now,
         fresh_until=expires - advisory_window(lifetime),
-        usable_until=expires - MANDATORY_WINDOW,
+        usable_until=expires - mandatory_window(lifetime),
         expires=expires,
         expiration=datetime.fromtimestamp(expires, timezone.utc),
     )
@@ -61,53 +87,43 @@ def snapshot(now: float, *, lifetime: float = 3600.0, name: str = "AKIA") -> Sna
 class Service:
     """Counts sign-ins, and answers as it is told."""
 
-    def __init__(self, clock: Callable[[], float], *, lifetime: float = 3600.0) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.lifetime = lifetime
+        self.lifetime = 3600.0
         self.calls = 0
+        self.threads: list[str] = []
         self.error: BaseException | None = None
         self.during: Callable[[], object] = lambda: None
 
     def __call__(self) -> Snapshot:
         self.calls += 1
+        self.threads.append(threading.current_thread().name)
         self.during()
         if self.error is not None:
             raise self.error
         return snapshot(self.clock(), lifetime=self.lifetime, name=f"AKIA{self.calls}")
 
 
-class Lock:
-    """A lock that tells when a number of threads have passed, and can keep one back."""
+class Door:
+    """Something to put in the way of a sign-in: it arrives, and goes on when told."""
 
-    def __init__(self, *, passing: int = 0, keep: str = "") -> None:
-        self._lock = threading.Lock()
-        self._left = passing
-        self._keep = keep
-        self.passed = threading.Event()
+    def __init__(self) -> None:
         self.arrived = threading.Event()
         self.go_on = threading.Event()
 
-    def __enter__(self) -> None:
-        if threading.current_thread().name == self._keep:
-            self.arrived.set()
-            assert self.go_on.wait(PATIENCE)
-        self._lock.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self.passed.set()
-        self._lock.release()
+    def __call__(self) -> None:
+        self.arrived.set()
+        assert self.go_on.wait(PATIENCE)
 
 
 class Outcome:
     """What a call in a thread came to."""
 
-    def __init__(self, call: Callable[[], Any], *, name: str | None = None) -> None:
+    def __init__(self, call: Callable[[], Any]) -> None:
         self.value: Any = None
         self.error: BaseException | None = None
         self._call = call
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -123,88 +139,94 @@ class Outcome:
         return self
 
 
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
+class Idle:
+    """A keeper whose thread never gets a turn: the test calls step()."""
+
+    def __init__(self) -> None:
+        self.wakes = 0
+
+    def ensure(self) -> bool:
+        """It runs, they say."""
+        return True
+
+    def wake(self) -> None:
+        """Count."""
+        self.wakes += 1
+
+
+class NoThread(Idle):
+    """A keeper where no thread can be started."""
+
+    def ensure(self) -> bool:
+        """It does not run."""
+        return False
+
+
+class Rig:
+    """A renewal, and all that it asks."""
+
+    def __init__(self, keeper: Idle | None = None, **options: Any) -> None:
+        self.clock = Clock()
+        self.service = Service(self.clock)
+        self.events: list[RenewalEvent] = []
+        self.spread = 0.0
+        self.polls = 0
+        self.changed = False
+        options = {"patience": PATIENCE, "notify": self.events.append, **options}
+        self.renewal = Renewal(
+            self.service,
+            now=self.clock,
+            random=lambda: self.spread,
+            poll=self._poll,
+            steady=self.clock.steady,
+            **options,
+        )
+        if keeper is not None:
+            self.renewal._keeper = keeper  # type: ignore[assignment]
+
+    def _poll(self) -> bool:
+        self.polls += 1
+        changed, self.changed = self.changed, False
+        return changed
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the events so far."""
+        return [event.kind for event in self.events]
+
+    def sign_in(self) -> Snapshot:
+        """The first sign-in, where nothing runs in the background."""
+        assert self.renewal._reserve(self.renewal.snapshot) is not None
+        self.renewal.step()
+        return self.renewal.snapshot
 
 
 @pytest.fixture
-def service(clock: Clock) -> Service:
-    """A service that answers at once."""
-    return Service(clock)
+def rig() -> Rig:
+    """With a real background thread."""
+    return Rig()
 
 
 @pytest.fixture
-def renewal(service: Service, clock: Clock) -> Renewal:
-    """A renewal before its first sign-in."""
-    return Renewal(service, now=clock)
+def manual() -> Rig:
+    """Signed in; the test does what the background thread would do."""
+    rig = Rig(Idle())
+    rig.sign_in()
+    return rig
 
 
-@pytest.mark.parametrize(
-    ("minutes", "window"),
-    [(0, 5), (15, 5), (20, 5), (20.1, 15), (60, 15), (89.9, 15), (90, 60), (720, 60)],
-)
-def test_advisory_window(minutes: float, window: int) -> None:
-    """5 minutes for lifetimes up to 20, 15 under 90, else 60."""
-    assert advisory_window(minutes * 60) == window * 60
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.001)
 
 
-def test_the_first_call_signs_in(renewal: Renewal, service: Service) -> None:
-    """Nothing happens before the first call; it signs in, and the second does not."""
-    assert service.calls == 0
-    assert renewal.snapshot is NOTHING
-    first = renewal.current()
-    assert first.frozen.access_key == "AKIA1"
-    assert renewal.current() is first
-    assert service.calls == 1
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "age", "calls"),
-    [
-        (900, 599.9, 1),
-        (900, 600, 2),
-        (1200, 899.9, 1),
-        (1200, 900, 2),
-        (3600, 2699.9, 1),
-        (3600, 2700, 2),
-        (5400, 1799.9, 1),
-        (5400, 1800, 2),
-        (43200, 39599.9, 1),
-        (43200, 39600, 2),
-        (43200, 43200, 2),
-    ],
-)
-def test_when_it_renews(clock: Clock, lifetime: float, age: float, calls: int) -> None:
-    """Credentials are renewed from the advisory window on, and not a moment before."""
-    service = Service(clock, lifetime=lifetime)
-    renewal = Renewal(service, now=clock)
-    renewal.current()
-    clock.time += age
-    renewal.current()
-    assert service.calls == calls
-
-
-def test_fifty_calls_on_a_short_session(clock: Clock) -> None:
-    """The service's shortest session is not renewed at every call."""
-    service = Service(clock, lifetime=900)
-    renewal = Renewal(service, now=clock)
-    for _ in range(50):
-        renewal.current()
-        clock.time += 1
-    assert service.calls == 1
-
-
-@pytest.mark.parametrize(("lifetime", "calls"), [(900, 6), (1200, 4), (3600, 2), (5400, 2)])
-def test_an_hour_of_calls(clock: Clock, lifetime: float, calls: int) -> None:
-    """One call a second for an hour makes as many sign-ins as lifetime and window ask for."""
-    service = Service(clock, lifetime=lifetime)
-    renewal = Renewal(service, now=clock)
-    for _ in range(3600):
-        assert renewal.current().usable_until > clock.time
-        clock.time += 1
-    assert service.calls == calls
+def waiting(renewal: Renewal) -> int:
+    """How many threads wait for the flight."""
+    flight = renewal._flight
+    return 0 if flight is None else len(flight._landed._cond._waiters)  # type: ignore[attr-defined]
 
 
 def outage() -> ServiceUnavailableError:
@@ -212,314 +234,1091 @@ def outage() -> ServiceUnavailableError:
     return ServiceUnavailableError("down", status=503, code="HTTP503", service_message="down")
 
 
-def test_a_failure_in_the_advisory_window_is_logged(
-    renewal: Renewal, service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The present credentials stay, one line says why, and the next try waits."""
-    first = renewal.current()
-    clock.time += 2700
-    service.error = outage()
-    with caplog.at_level(logging.DEBUG, "rolesanywhere_auth"):
-        assert renewal.current() is first
-        clock.time += RETRY_INTERVAL - 1
-        assert renewal.current() is first
-    assert service.calls == 2
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.getMessage() == "renewal failed, the present credentials are kept: down"
-    clock.time += 1
-    service.error = None
-    assert renewal.current().frozen.access_key == "AKIA3"
+def expired() -> CertificateExpiredError:
+    """What will not heal by itself."""
+    return CertificateExpiredError("the certificate expired", source="app.pem")
 
 
-def test_an_outage_of_the_whole_advisory_window(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
-    """While the credentials are good every call is served, with one try a minute at most."""
-    first = renewal.current()
-    service.error = outage()
-    for _ in range(3540):
-        assert renewal.current() is first
-        clock.time += 1
-    assert service.calls <= 1 + (3540 - 2700) / RETRY_INTERVAL
-    with pytest.raises(ServiceUnavailableError):
-        renewal.current()
+# who waits
 
 
-def test_a_failure_in_the_mandatory_window_is_raised(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
-    """From 60 seconds before expiry on the error is the caller's; the next call tries again."""
-    first = renewal.current()
-    clock.time += 3540
-    service.error = outage()
-    with pytest.raises(ServiceUnavailableError) as caught:
-        renewal.current()
-    assert caught.value is service.error
-    assert renewal.snapshot is first
-    service.error = None
-    assert renewal.current().frozen.access_key == "AKIA3"
+def test_the_first_call_signs_in_by_the_background_thread(rig: Rig) -> None:
+    """Nothing happens before the first call; it waits for a sign-in, and the second does not."""
+    assert rig.service.calls == 0
+    assert rig.renewal.snapshot is NOTHING
+    first = rig.renewal.current()
+    assert first.frozen.access_key == "AKIA1"
+    assert rig.renewal.current() is first
+    assert rig.service.threads == ["rolesanywhere-auth"]
 
 
-def test_renew_signs_in_whatever_the_time(renewal: Renewal, service: Service) -> None:
-    """``renew()`` replaces even fresh credentials, or raises and keeps them."""
-    renewal.renew()
-    renewal.renew()
-    assert renewal.snapshot.frozen.access_key == "AKIA2"
-    service.error = outage()
-    with pytest.raises(ServiceUnavailableError):
-        renewal.renew()
-    assert renewal.snapshot.frozen.access_key == "AKIA2"
-
-
-def test_credentials_that_come_short_lived_are_still_given(clock: Clock) -> None:
-    """A session of under a minute is used, and renewed at the next call: no call loops."""
-    service = Service(clock, lifetime=30)
-    renewal = Renewal(service, now=clock)
-    assert renewal.current().frozen.access_key == "AKIA1"
-    assert renewal.current().frozen.access_key == "AKIA2"
-
-
-def test_one_flight_for_64_threads(renewal: Renewal, service: Service) -> None:
-    """64 threads that start together make one sign-in, and all get what it brought."""
-    lock = Lock(passing=64)
-    renewal._gate().lock = lock  # type: ignore[assignment]
-    service.during = lambda: lock.passed.wait(PATIENCE)  # not before all are waiting for it
-    barrier = threading.Barrier(64, timeout=PATIENCE)
-
-    def call() -> Snapshot:
-        barrier.wait()
-        return renewal.current()
-
-    outcomes = [Outcome(call) for _ in range(64)]
-    assert {id(each.join().value) for each in outcomes} == {id(renewal.snapshot)}
+@pytest.mark.parametrize("age", [None, MANDATORY, 4000.0], ids=["cold", "mandatory", "expired"])
+def test_64_threads_wait_for_one_flight(rig: Rig, age: float | None) -> None:
+    """All who need new credentials wait for the same sign-in, and get what it brought."""
+    if age is not None:
+        rig.renewal.current()
+        rig.clock.go(age)
+    before = rig.service.calls
+    rig.service.during = door = Door()
+    outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
+    until(lambda: waiting(rig.renewal) == 64)
+    door.go_on.set()
+    assert {id(each.join().value) for each in outcomes} == {id(rig.renewal.snapshot)}
     assert not any(each.error for each in outcomes)
-    assert lock.passed.is_set()
-    assert service.calls == 1
+    assert rig.service.calls == before + 1
 
 
-def test_64_threads_in_whatever_order(renewal: Renewal, service: Service) -> None:
+def test_64_threads_in_whatever_order(rig: Rig) -> None:
     """However the threads fall on the sign-in, before, during or after it, there is one."""
     barrier = threading.Barrier(64, timeout=PATIENCE)
 
     def call() -> Snapshot:
         barrier.wait()
-        return renewal.current()
+        return rig.renewal.current()
 
     outcomes = [Outcome(call) for _ in range(64)]
-    assert {each.join().value for each in outcomes} == {renewal.snapshot}
-    assert service.calls == 1
+    assert {id(each.join().value) for each in outcomes} == {id(rig.renewal.snapshot)}
+    assert rig.service.calls == 1
 
 
-@pytest.mark.parametrize("age", [None, 2700.0, 3540.0], ids=["cold", "advisory", "mandatory"])
-def test_a_late_thread_takes_what_landed(
-    renewal: Renewal, service: Service, clock: Clock, age: float | None
-) -> None:
-    """A thread that saw the old credentials, and boards after the landing, starts no flight."""
-    if age is not None:
-        renewal.current()
-        clock.time += age
-    before = service.calls
-    lock = Lock(keep="late")
-    renewal._gate().lock = lock  # type: ignore[assignment]
-    late = Outcome(renewal.current, name="late")
-    assert lock.arrived.wait(PATIENCE)
-    landed = renewal.current()
-    lock.go_on.set()
-    assert late.join().value is landed
-    assert service.calls == before + 1
+def test_in_the_advisory_window_nobody_waits(rig: Rig) -> None:
+    """While the sign-in hangs, 64 threads go on with the present credentials."""
+    first = rig.renewal.current()
+    rig.clock.go(FRESH_FOR)
+    rig.service.during = door = Door()
+    outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
+    assert {id(each.join().value) for each in outcomes} == {id(first)}
+    assert door.arrived.wait(PATIENCE)
+    assert rig.renewal.current() is first
+    assert rig.renewal.state == "stale"
+    door.go_on.set()
+    until(lambda: rig.renewal.current() is not first)
+    assert rig.service.calls == 2
 
 
-def test_an_error_is_shared(renewal: Renewal, service: Service) -> None:
-    """All who wait for one flight get its error; nobody tries on his own."""
-    lock = Lock(passing=16)
-    renewal._gate().lock = lock  # type: ignore[assignment]
-    service.during = lambda: lock.passed.wait(PATIENCE)
-    service.error = TransportError("no answer", endpoint="https://host.example")
-    outcomes = [Outcome(renewal.current) for _ in range(16)]
-    assert {id(each.join().error) for each in outcomes} == {id(service.error)}
-    assert service.calls == 1
-    assert renewal.snapshot is NOTHING
-
-
-def test_an_error_of_any_other_type_is_shared_too(renewal: Renewal, service: Service) -> None:
-    """What a key store's library raises ends the flight as well, and the next call flies again."""
-    service.error = ZeroDivisionError("a bug")
-    with pytest.raises(ZeroDivisionError):
-        renewal.current()
-    service.error = None
-    assert renewal.current().frozen.access_key == "AKIA2"
-
-
-def test_in_the_advisory_window_only_one_waits(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
-    """While one renews the others go on with what they have."""
-    first = renewal.current()
-    clock.time += 2700
-    flying, land = threading.Event(), threading.Event()
-
-    def during() -> None:
-        flying.set()
-        assert land.wait(PATIENCE)
-
-    service.during = during
-    pilot = Outcome(renewal.current)
-    assert flying.wait(PATIENCE)
-    for _ in range(20):
-        assert renewal.current() is first
-    land.set()
-    assert pilot.join().value.frozen.access_key == "AKIA2"
-    assert service.calls == 2
-
-
-def test_the_mandatory_window_joins_an_advisory_flight(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
+def test_the_mandatory_window_joins_the_flight_under_way(rig: Rig) -> None:
     """A flight begun in time serves those who come when they must have it."""
-    renewal.current()
-    clock.time += 2700
-    lock = Lock(passing=2)
-    renewal._gate().lock = lock  # type: ignore[assignment]
-    flying = threading.Event()
+    first = rig.renewal.current()
+    rig.clock.go(FRESH_FOR)
+    rig.service.during = door = Door()
+    assert rig.renewal.current() is first
+    assert door.arrived.wait(PATIENCE)
+    rig.clock.go(MANDATORY - FRESH_FOR)
+    late = Outcome(rig.renewal.current)
+    until(lambda: waiting(rig.renewal) == 1)
+    door.go_on.set()
+    assert late.join().value.frozen.access_key == "AKIA2"
 
-    def during() -> None:
-        flying.set()
-        assert lock.passed.wait(PATIENCE)
 
-    service.during = during
-    pilot = Outcome(renewal.current)
-    assert flying.wait(PATIENCE)
-    clock.time += 840
-    assert renewal.current().frozen.access_key == "AKIA2"
-    assert pilot.join().error is None
-    assert service.calls == 2
+def test_a_late_thread_takes_what_landed() -> None:
+    """A thread that saw the old credentials, and boards after the landing, starts no flight."""
+    rig = Rig(Idle())
+    old = rig.renewal.snapshot
+    landed = rig.sign_in()
+    assert rig.renewal._reserve(old) is None
+    rig.renewal.snapshot = old
+    reserve = rig.renewal._reserve
+
+    def land_first(*args: Any, **options: Any) -> Flight | None:
+        rig.renewal.snapshot = landed
+        return reserve(*args, **options)
+
+    rig.renewal._reserve = land_first  # type: ignore[method-assign]
+    assert rig.renewal.current() is landed
+    assert rig.service.calls == 1
+
+
+def test_a_slow_hook_keeps_nobody_waiting() -> None:
+    """Those who wait go back to work the moment the sign-in ends, not when the hook does."""
+    door = Door()
+    rig = Rig(notify=lambda event: door() if event.kind == "succeeded" else None)
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+    assert door.arrived.wait(PATIENCE)
+    assert rig.renewal.circuit_state == "closed"
+    door.go_on.set()
+
+
+def test_each_has_its_own_deadline() -> None:
+    """A sign-in that hangs costs each caller its own time, and serves who comes later."""
+    rig = Rig(patience=0.01)
+    rig.service.during = door = Door()
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(SignInTimeoutError, match=r"longer than 0\.01 s; it goes on"):
+            rig.renewal.current()
+        assert 0.01 <= time.monotonic() - began < PATIENCE
+    door.go_on.set()
+    until(lambda: rig.renewal.snapshot is not NOTHING)
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+    assert rig.service.calls == 1
+
+
+def test_a_deadline_holds_over_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to try again, because another's sign-in was interrupted, gets no second helping."""
+    rig = Rig(Idle(), patience=30.0)
+    seconds: list[float] = []
+
+    def wait(self: Flight, left: float) -> bool:
+        seconds.append(left)
+        rig.clock.go(20.0)
+        if len(seconds) == 1:
+            rig.renewal._land(self, None)
+            return True
+        return False
+
+    monkeypatch.setattr(Flight, "wait", wait)
+    with pytest.raises(SignInTimeoutError):
+        rig.renewal.current()
+    assert seconds == [30.0, 10.0]
+
+
+def test_valid_credentials_are_served_when_time_is_up() -> None:
+    """In the last minute a call waits so long, and then gets what still works."""
+    rig = Rig(patience=0.01)
+    first = rig.renewal.current()
+    rig.clock.go(MANDATORY)
+    rig.service.during = door = Door()
+    assert rig.renewal.current() is first
+    door.go_on.set()
+
+
+@pytest.mark.parametrize("serve", [True, False])
+def test_expired_credentials_when_time_is_up(serve: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A service that hangs is one that cannot be reached: they are served, with one warning."""
+    rig = Rig(patience=0.01, serve_expired=serve)
+    first = rig.renewal.current()
+    rig.clock.go(4000)
+    rig.service.during = door = Door()
+    for _ in range(3):
+        if serve:
+            assert rig.renewal.current() is first
+        else:
+            with pytest.raises(SignInTimeoutError):
+                rig.renewal.current()
+    assert caplog.text.count("the expired credentials are still given out") == serve
+    door.go_on.set()
+
+
+def test_ctrl_c_ends_the_wait_alone(rig: Rig) -> None:
+    """KeyboardInterrupt in a caller that waits leaves the sign-in, and the next gets it."""
+    rig.service.during = door = Door()
+
+    def interrupt() -> None:
+        until(lambda: waiting(rig.renewal) == 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    other = Outcome(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.renewal.current()
+    other.join()
+    door.go_on.set()
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+    assert rig.service.calls == 1
+
+
+def test_a_flight_that_nobody_took_on_is_flown(rig: Rig) -> None:
+    """Ctrl-C between reserving a flight and waking the thread strands nobody."""
+    assert rig.renewal._reserve(NOTHING) is not None
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+
+
+def test_a_sign_in_that_needs_itself(rig: Rig) -> None:
+    """A passphrase callable that uses the same session is told so instead of waiting for ever."""
+    rig.service.during = rig.renewal.current
+    with pytest.raises(ConfigurationError, match="give it other credentials"):
+        rig.renewal.current()
+    rig.service.during = lambda: None
+    rig.clock.go(10)
+    assert rig.renewal.current().frozen.access_key == "AKIA2"
+
+
+def test_renew_signs_in_whatever_the_time(rig: Rig) -> None:
+    """``renew()`` replaces even fresh credentials, or raises and keeps them; no back-off holds."""
+    rig.renewal.renew()
+    rig.renewal.renew()
+    assert rig.renewal.snapshot.frozen.access_key == "AKIA2"
+    rig.service.error = outage()
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailableError):
+            rig.renewal.renew()
+    assert rig.renewal.snapshot.frozen.access_key == "AKIA2"
+    assert rig.service.calls == 4
+
+
+# the schedule, step by step
+
+
+def test_before_the_first_sign_in_the_thread_rests() -> None:
+    """It neither signs in nor looks at files, however often it is called."""
+    rig = Rig(Idle())
+    for _ in range(3):
+        assert rig.renewal.step() == POLL_INTERVAL
+        rig.clock.go(61)
+    assert (rig.service.calls, rig.polls) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "spread", "start"),
+    [(900, 0, 600), (3600, 0, 2700), (3600, 0.5, 3000), (3600, 1, 3300), (43200, 0.25, 40200)],
+)
+def test_when_it_renews(lifetime: float, spread: float, start: float) -> None:
+    """Each process at its moment of the window, and not a moment before."""
+    rig = Rig(Idle())
+    rig.spread = spread
+    rig.renewal.reset_locks()
+    rig.renewal._keeper = Idle()  # type: ignore[assignment]
+    rig.service.lifetime = lifetime
+    rig.sign_in()
+    rig.clock.go(start - 10)
+    rig.renewal.step()  # looks at the files
+    assert rig.renewal.step() == pytest.approx(10)
+    rig.clock.go(9.9)
+    rig.renewal.step()
+    assert rig.service.calls == 1
+    rig.clock.go(0.2)
+    rig.renewal.step()
+    assert rig.service.calls == 2
+    assert rig.renewal.step() > 49
+
+
+@pytest.mark.parametrize(("lifetime", "calls"), [(900, 6), (1200, 4), (3600, 2), (5400, 1)])
+def test_an_hour_of_looks(lifetime: float, calls: int) -> None:
+    """A thread that looks as often as it says makes as many sign-ins as the lifetime asks for."""
+    rig = Rig(Idle())
+    rig.service.lifetime = lifetime
+    rig.sign_in()
+    looks = 0
+    while rig.clock.time < START + 3600:
+        looks += 1
+        rig.clock.go(rig.renewal.step())
+        assert rig.renewal.state in {"fresh", "stale"}
+    assert rig.service.calls == calls
+    assert looks < 80
+
+
+def test_a_caller_wakes_a_thread_that_overslept(manual: Rig) -> None:
+    """After a suspension its sleep is not over; before this process's moment it is left alone."""
+    keeper = manual.renewal._keeper
+    assert isinstance(keeper, Idle)
+    manual.renewal._spread = 0.5
+    before = keeper.wakes
+    manual.clock.time += FRESH_FOR
+    assert manual.renewal.current() is manual.renewal.snapshot
+    assert keeper.wakes == before
+    manual.clock.time += 300
+    manual.renewal.current()
+    assert keeper.wakes == before + 1
+    assert manual.renewal._reserve(manual.renewal.snapshot)
+    manual.renewal.current()  # it is on its way
+    assert keeper.wakes == before + 1
+
+
+def test_a_clock_that_jumps_ahead(rig: Rig) -> None:
+    """The wall clock decides: what expired while the machine slept is replaced before use."""
+    rig.renewal.current()
+    rig.clock.time += 8 * 3600
+    assert rig.renewal.current().frozen.access_key == "AKIA2"
+
+
+def test_a_clock_that_is_set_back(manual: Rig) -> None:
+    """What the old clock said of the expiry is worth nothing: renewed at the next look."""
+    manual.clock.go(30)
+    manual.clock.time -= 3600
+    assert manual.renewal.step() <= POLL_INTERVAL
+    assert manual.service.calls == 2
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 2
+
+
+def test_a_set_back_is_remembered_until_a_renewal_succeeds(manual: Rig) -> None:
+    """A failure then opens the circuit, and the attempt after it is as soon as it allows."""
+    manual.service.error = outage()
+    manual.clock.time -= 3600
+    manual.renewal.step()
+    assert manual.service.calls == 2
+    calls, started = 2, manual.clock.time
+    while calls == 2:
+        manual.clock.go(manual.renewal.step())
+        calls = manual.service.calls
+    assert 300 <= manual.clock.time - started <= 700
+    manual.service.error = None
+    manual.clock.go(700)
+    manual.renewal.step()
+    assert manual.renewal.error is None
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 4
+
+
+def test_a_set_back_after_a_suspension_is_seen(manual: Rig) -> None:
+    """The hours of the suspension are not in hand to set the clock back by."""
+    manual.clock.time += 2000
+    manual.renewal.step()
+    manual.clock.time -= 1000
+    manual.renewal.step()
+    assert manual.service.calls == 2
+
+
+def test_a_clock_that_is_slewed_is_no_alarm(manual: Rig) -> None:
+    """A second here and there is what clocks are corrected by."""
+    for _ in range(20):
+        manual.clock.go(60)
+        manual.clock.time -= 5
+        manual.renewal.step()
+    assert manual.service.calls == 1
+
+
+def test_certificates_are_looked_at_once_a_minute(manual: Rig) -> None:
+    """And a new one signs in at once."""
+    for _ in range(10):
+        manual.clock.go(30)
+        manual.renewal.step()
+    assert manual.polls == 5
+    manual.changed = True
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 2
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 2
+
+
+def test_a_new_certificate_ends_the_back_off(manual: Rig) -> None:
+    """It may be the remedy; if it is not, the next attempt waits its time, and is made."""
+    manual.service.error = expired()
+    manual.clock.go(FRESH_FOR)
+    manual.renewal.step()
+    assert manual.renewal.circuit_state == "open"
+    manual.changed = True
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 3
+    manual.clock.go(60)
+    manual.renewal.step()
+    assert manual.service.calls == 3
+    manual.service.error = None
+    manual.clock.go(600)
+    manual.renewal.step()
+    assert manual.renewal.error is None
+
+
+def test_a_failed_look_is_no_disaster(manual: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and tried again a minute later."""
+
+    def fail() -> bool:
+        raise OSError("no such file")
+
+    manual.renewal._poll = fail
+    manual.clock.go(60)
+    assert manual.renewal.step() == POLL_INTERVAL
+    assert "looking for a new certificate failed: no such file" in caplog.text
+
+
+def test_a_short_session_makes_nobody_spin(manual: Rig) -> None:
+    """However short the session, there is a pause between looks."""
+    manual.service.lifetime = 0.001
+    manual.renewal.renew = None  # type: ignore[assignment, method-assign]
+    manual.clock.go(FRESH_FOR)
+    assert manual.renewal.step() >= 0.25
+
+
+def test_an_answer_that_is_over_replaces_nothing(manual: Rig) -> None:
+    """Credentials that expired on the way are a failure."""
+    first = manual.renewal.snapshot
+    manual.clock.go(FRESH_FOR)
+    manual.service.lifetime = -1
+    manual.renewal.step()
+    assert manual.renewal.snapshot is first
+    assert isinstance(manual.renewal.error, InvalidResponseError)
+
+
+# failures
+
+
+def test_an_error_is_shared(rig: Rig) -> None:
+    """All who wait for one flight get its error, each an object of his own."""
+    rig.service.error = TransportError("no answer", endpoint="https://host.example")
+    rig.service.during = door = Door()
+    outcomes = [Outcome(rig.renewal.current) for _ in range(16)]
+    until(lambda: waiting(rig.renewal) == 16)
+    door.go_on.set()
+    errors = [each.join().error for each in outcomes]
+    assert len({id(error) for error in errors}) == 16
+    assert {type(error) for error in errors} == {TransportError}
+    assert {getattr(error, "endpoint", "") for error in errors} == {"https://host.example"}
+    assert rig.service.calls == 1
+    assert rig.renewal.snapshot is NOTHING
+
+
+def test_no_thread_slips_past_a_failure(rig: Rig) -> None:
+    """A thread that looked before the failure, and boards after it, gets the error as well."""
+    rig.service.error = outage()
+    barrier = threading.Barrier(32, timeout=PATIENCE)
+
+    def call() -> Snapshot:
+        barrier.wait()
+        return rig.renewal.current()
+
+    outcomes = [Outcome(call) for _ in range(32)]
+    assert {type(each.join().error) for each in outcomes} == {ServiceUnavailableError}
+    assert rig.service.calls == 1
+
+
+def test_an_error_raised_a_thousand_times_does_not_grow(rig: Rig) -> None:
+    """Its traceback shows where it began and who asked, and no other caller."""
+    rig.service.error = outage()
+    lengths = set()
+    for _ in range(1000):
+        with pytest.raises(ServiceUnavailableError) as caught:
+            rig.renewal.current()
+        lengths.add(len(caught.traceback))
+        assert "__call__" in [entry.name for entry in caught.traceback]
+    assert len(lengths) <= 2
+    assert rig.service.calls == 1
+
+
+@pytest.mark.parametrize("serve", [True, False])
+def test_while_they_are_valid_callers_get_them(serve: bool) -> None:
+    """Whatever fails, and however: every call of the advisory and the mandatory window."""
+    rig = Rig(serve_expired=serve)
+    first = rig.renewal.current()
+    rig.clock.go(FRESH_FOR)
+    for error in (outage(), expired(), ZeroDivisionError("a bug")):
+        rig.service.error = error
+        for _ in range(20):
+            assert rig.renewal.current() is first
+            rig.clock.go(14)
+    assert rig.renewal.state == "stale"
+    assert rig.clock.time < START + 3600
+
+
+@pytest.mark.parametrize(
+    ("error", "serve", "served"),
+    [
+        (outage(), True, True),
+        (outage(), False, False),
+        (ZeroDivisionError("a bug"), True, True),
+        (expired(), True, False),
+    ],
+)
+def test_once_expired(
+    error: Exception, serve: bool, served: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What may heal still serves them, with one warning; what will not is raised."""
+    rig = Rig(serve_expired=serve)
+    first = rig.renewal.current()
+    rig.clock.go(3600)
+    rig.service.error = error
+    for _ in range(5):
+        if served:
+            assert rig.renewal.current() is first
+        else:
+            with pytest.raises(type(error)):
+                rig.renewal.current()
+    assert rig.service.calls == 2
+    assert caplog.text.count("the expired credentials are still given out") == served
+    assert rig.renewal.state == "expired"
+
+
+def test_expiry_during_the_back_off_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure came while they were good; that they are no longer is said once too."""
+    rig = Rig()
+    rig.spread = 1.0
+    first = rig.renewal.current()
+    rig.clock.go(3597)
+    rig.service.error = outage()
+    assert rig.renewal.current() is first
+    rig.clock.go(4)
+    for _ in range(3):
+        assert rig.renewal.current() is first
+    assert rig.service.calls == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "renewal failed, the present credentials are good for 3 s: down",
+        "the expired credentials are still given out: down",
+    ]
+
+
+def test_what_will_not_heal_is_raised_again_for_five_seconds(rig: Rig) -> None:
+    """Without contact; after that the next call asks again."""
+    rig.service.error = expired()
+    for _ in range(10):
+        with pytest.raises(CertificateExpiredError):
+            rig.renewal.current()
+        rig.clock.go(0.49)
+    assert rig.service.calls == 1
+    rig.clock.go(0.2)
+    with pytest.raises(CertificateExpiredError):
+        rig.renewal.current()
+    assert rig.service.calls == 2
+    rig.clock.go(5)
+    rig.service.error = None
+    assert rig.renewal.current().frozen.access_key == "AKIA3"
+
+
+def test_the_circuit_opens_half_opens_and_closes(manual: Rig) -> None:
+    """After a failure no attempt is made for its time; the attempt after it decides."""
+    manual.clock.go(FRESH_FOR)
+    manual.service.error = outage()
+    manual.renewal.step()
+    assert manual.renewal.circuit_state == "open"
+    wait = manual.renewal.circuit.wait
+    assert 5 <= wait <= 900 / 4
+    manual.clock.go(wait - 1)
+    manual.renewal.step()
+    manual.renewal.current()
+    assert manual.service.calls == 2
+    manual.clock.go(1)
+    assert manual.renewal.circuit_state == "half-open"
+    manual.renewal.step()
+    assert (manual.service.calls, manual.renewal.circuit_state) == (3, "open")
+    manual.service.error = None
+    manual.clock.go(manual.renewal.circuit.wait)
+    manual.renewal.step()
+    assert (manual.service.calls, manual.renewal.circuit_state) == (4, "closed")
+    assert manual.kinds[2:] == ["started", "failed"] * 2 + ["started", "succeeded"]
+    assert [event.attempt for event in manual.events[2:]] == [1, 1, 2, 2, 3, 3]
+
+
+def test_skipped_is_told_once_for_each_failure(rig: Rig) -> None:
+    """64 threads that meet the open circuit make one event, and a new failure another."""
+    rig.service.error = outage()
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailableError):
+            rig.renewal.current()
+        outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
+        assert {type(each.join().error) for each in outcomes} == {ServiceUnavailableError}
+        rig.clock.go(10)
+    until(lambda: len(rig.events) == 6)
+    assert sorted(rig.kinds) == ["failed"] * 2 + ["skipped"] * 2 + ["started"] * 2
+    skipped = [event for event in rig.events if event.kind == "skipped"]
+    assert [event.attempt for event in skipped] == [1, 2]
+    assert skipped[0].next_attempt == datetime.fromtimestamp(START + 5, timezone.utc)
+
+
+@pytest.mark.parametrize("error", [SystemExit("no passphrase"), KeyboardInterrupt()])
+def test_what_would_end_the_thread_is_an_error(rig: Rig, error: BaseException) -> None:
+    """Where a passphrase callable gives up by sys.exit(), callers learn it, and none hangs."""
+    rig.service.error = error
+    hook = threading.excepthook
+    threading.excepthook = lambda _: None
+    try:
+        with pytest.raises(RuntimeError, match="signing in was ended by"):
+            rig.renewal.current()
+        until(lambda: isinstance(error, SystemExit) or not rig.renewal._keeper._runs())
+    finally:
+        threading.excepthook = hook
+    rig.service.error = None
+    rig.clock.go(10)
+    assert rig.renewal.current().frozen.access_key == "AKIA2"
+
+
+def test_a_fault_of_our_own_hangs_nobody(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Even what fails after the sign-in reaches those who wait, and the thread goes on."""
+    rig.renewal.succeed = None  # type: ignore[assignment, method-assign]
+    with pytest.raises(RuntimeError, match="ended by TypeError"):
+        rig.renewal.current()
+    until(lambda: "the background thread failed" in caplog.text)
+    del rig.renewal.succeed  # type: ignore[attr-defined]
+    assert rig.renewal.current().frozen.access_key == "AKIA2"
+
+
+# hooks
+
+
+def test_a_hook_that_raises_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the credentials are there."""
+
+    def hook(event: RenewalEvent) -> None:
+        raise ZeroDivisionError(event.kind)
+
+    rig = Rig(notify=hook)
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+    until(lambda: "ZeroDivisionError: succeeded" in caplog.text)
+    assert "ZeroDivisionError: started" in caplog.text
+
+
+def test_a_hook_may_look_at_the_state() -> None:
+    """It holds no lock that the state would need."""
+    seen: list[tuple[str, str, str]] = []
+    rig = Rig(Idle(), notify=lambda event: seen.append((event.kind, *state())))
+
+    def state() -> tuple[str, str]:
+        return rig.renewal.state, rig.renewal.circuit_state
+
+    rig.service.error = outage()
+    rig.sign_in()
+    rig.service.error = None
+    rig.clock.go(10)
+    rig.sign_in()
+    assert seen == [
+        ("started", "none", "closed"),
+        ("failed", "none", "open"),
+        ("started", "none", "half-open"),
+        ("succeeded", "fresh", "closed"),
+    ]
+
+
+# where no thread can be started
+
+
+def test_without_threads_callers_sign_in() -> None:
+    """Cold and in the last minute the caller does it himself, and gets what it brought."""
+    rig = Rig(NoThread())
+    assert rig.renewal.current().frozen.access_key == "AKIA1"
+    rig.clock.go(MANDATORY)
+    assert rig.renewal.current().frozen.access_key == "AKIA2"
+    assert set(rig.service.threads) == {"MainThread"}
+
+
+def test_without_threads_the_advisory_window_costs_one_caller_his_time() -> None:
+    """One signs in, from this process's moment on; the others go on, and so does he if it fails."""
+    rig = Rig(NoThread())
+    first = rig.renewal.current()
+    rig.renewal._spread = 0.5
+    rig.clock.go(FRESH_FOR)
+    assert rig.renewal.current() is first
+    assert rig.service.calls == 1
+    rig.clock.go(300)
+    rig.service.during = door = Door()
+    rig.service.error = outage()
+    pilot = Outcome(rig.renewal.current)
+    assert door.arrived.wait(PATIENCE)
+    assert rig.renewal.current() is first
+    door.go_on.set()
+    assert pilot.join().value is first
+    assert rig.renewal.current() is first
+    assert rig.service.calls == 2
+    rig.service.error = None
+    rig.clock.go(600)
+    assert rig.renewal.current().frozen.access_key == "AKIA3"
+
+
+def test_without_threads_one_of_many_flies() -> None:
+    """Those who come while another thread signs in wait for that."""
+    rig = Rig(NoThread())
+    rig.service.during = door = Door()
+    pilot = Outcome(rig.renewal.current)
+    assert door.arrived.wait(PATIENCE)
+    others = [Outcome(rig.renewal.current) for _ in range(8)]
+    until(lambda: waiting(rig.renewal) == 8)
+    door.go_on.set()
+    for each in [pilot, *others]:
+        assert each.join().value.frozen.access_key == "AKIA1"
+    assert rig.service.calls == 1
+
+
+def test_of_two_that_take_on_one_flight_one_flies() -> None:
+    """The slower of two threads that found nobody doing it waits."""
+    rig = Rig(NoThread())
+    flight = rig.renewal._reserve(NOTHING)
+    assert flight is not None
+    rig.renewal._fly(flight)
+    rig.renewal._fly(flight)
+    assert rig.service.calls == 1
+
+
+def test_without_threads_a_late_caller_makes_no_second_sign_in() -> None:
+    """In the advisory window too, who finds it done takes it."""
+    rig = Rig(NoThread())
+    old = rig.renewal.current()
+    rig.clock.go(FRESH_FOR)
+    rig.renewal.renew()
+    rig.renewal._renew_inline(old)
+    assert rig.service.calls == 2
 
 
 @pytest.mark.parametrize("call", [Renewal.current, Renewal.renew], ids=["current", "renew"])
-def test_an_interrupted_flight_is_flown_by_the_next(
-    renewal: Renewal, service: Service, call: Callable[[Renewal], object]
-) -> None:
+def test_an_interrupted_flight_is_flown_by_the_next(call: Callable[[Renewal], object]) -> None:
     """Ctrl-C ends the call of the thread that it hit; who waited for it signs in himself."""
-    lock = Lock(passing=2)
-    renewal._gate().lock = lock  # type: ignore[assignment]
-    flying = threading.Event()
-
-    def during() -> None:
-        flying.set()
-        service.during = lambda: setattr(service, "error", None)
-        assert lock.passed.wait(PATIENCE)
-
-    service.during = during
-    service.error = KeyboardInterrupt()
-    pilot = Outcome(renewal.current)
-    assert flying.wait(PATIENCE)
-    waiting = Outcome(lambda: call(renewal))
+    rig = Rig(NoThread())
+    rig.service.during = door = Door()
+    rig.service.error = KeyboardInterrupt()
+    pilot = Outcome(rig.renewal.current)
+    assert door.arrived.wait(PATIENCE)
+    other = Outcome(lambda: call(rig.renewal))
+    until(lambda: waiting(rig.renewal) == 1)
+    rig.service.during = lambda: setattr(rig.service, "error", None)
+    door.go_on.set()
     assert isinstance(pilot.join().error, KeyboardInterrupt)
-    assert waiting.join().error is None
-    assert renewal.snapshot.frozen.access_key == "AKIA2"
+    assert other.join().error is None
+    assert rig.renewal.snapshot.frozen.access_key == "AKIA2"
 
 
-def test_an_interruption_in_the_advisory_window(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
-    """Ctrl-C is raised there too, and leaves nothing locked."""
-    first = renewal.current()
-    clock.time += 2700
-    service.error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
-        renewal.current()
-    assert renewal.snapshot is first
-    service.error = None
-    assert renewal.current().frozen.access_key == "AKIA3"
+@pytest.mark.parametrize("where", ["sign-in", "hook"])
+def test_an_exit_in_the_callers_thread_is_his(where: str) -> None:
+    """Without a background thread SystemExit and the like come out, and leave nothing locked."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(3)
+
+    rig = Rig(NoThread(), notify=leave if where == "hook" else lambda _: None)
+    rig.service.during = leave
+    with pytest.raises(SystemExit):
+        rig.renewal.current()
+    rig.renewal._notify = rig.service.during = lambda *_: None
+    assert rig.renewal.current().frozen.access_key.startswith("AKIA")
 
 
-def test_a_sign_in_that_needs_itself(renewal: Renewal, service: Service) -> None:
-    """A passphrase callable that uses the same session is told so instead of waiting for ever."""
-    service.during = renewal.current
-    outcome = Outcome(renewal.current).join()
-    assert isinstance(outcome.error, ConfigurationError)
-    assert "give it other credentials" in str(outcome.error)
-    service.during = lambda: None
-    assert renewal.current().frozen.access_key == "AKIA2"
+SCRIPT = """
+import atexit, sys, threading, time
+from datetime import datetime, timezone
+from botocore.credentials import ReadOnlyCredentials
+from rolesanywhere_auth.renewal import Renewal, Snapshot
 
+def sign_in():
+    if hang and threading.current_thread().name == "rolesanywhere-auth":
+        started.set()
+        threading.Event().wait()
+    now = time.time()
+    return Snapshot(
+        ReadOnlyCredentials("AKIA1", "hunter2", "token"),
+        now, now + 1, now + 2, now + 3, datetime.fromtimestamp(now + 3, timezone.utc),
+    )
 
-def test_a_sign_in_may_use_the_present_credentials(
-    renewal: Renewal, service: Service, clock: Clock
-) -> None:
-    """In the advisory window the same callable works: there are credentials to use."""
+hang, started = False, threading.Event()
+renewal = Renewal(sign_in, now=time.time, random=lambda: 0.0, patience=10.0)
+"""
+AT_EXIT = "atexit.register(lambda: print(renewal.current().frozen.access_key, flush=True))"
+AT_THE_VERY_END = """
+hang = True
+renewal._patience = 0.01
+try:
     renewal.current()
-    clock.time += 2700
-    seen: list[Snapshot] = []
-    service.during = lambda: seen.append(renewal.current())
-    assert renewal.current().frozen.access_key == "AKIA2"
-    assert [each.frozen.access_key for each in seen] == ["AKIA1"]
+except Exception as error:
+    print(type(error).__name__, flush=True)
+started.wait()
+renewal._patience = 10.0
+
+class Last:
+    def __init__(self):
+        self.renewal, self.ending = renewal, sys.is_finalizing
+
+    def __del__(self):
+        print(self.ending(), self.renewal.current().frozen.access_key, flush=True)
+
+renewal._sign_in.__globals__["keep_me"] = last = Last()
+sys.modules["keep"] = last
+"""
 
 
-def key_of(renewal: Renewal) -> bytes:
+def run(script: str, repository: Path) -> str:
+    """What a Python of its own prints."""
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert not done.stderr
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_credentials_in_an_atexit_handler(repository: Path) -> None:
+    """The first use may be the last thing a program does."""
+    assert run(SCRIPT + AT_EXIT, repository) == "AKIA1\n"
+
+
+def test_credentials_when_threads_stand_still(repository: Path) -> None:
+    """At the very end, with the background thread frozen in a sign-in, the caller does it."""
+    assert run(SCRIPT + AT_THE_VERY_END, repository) == "SignInTimeoutError\nTrue AKIA1\n"
+
+
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+code = {code!r}
+interpreter = interpreters.create()
+failed = interpreters.run_string(interpreter, code)
+print("failed" if failed else "", flush=True)
+interpreters.destroy(interpreter)
+"""
+
+
+def test_credentials_in_a_subinterpreter(repository: Path) -> None:
+    """An isolated one forbids daemon threads, or all: the caller signs in himself."""
+    code = SCRIPT + "print(renewal.current().frozen.access_key, renewal._keeper._thread)"
+    if run(SUBINTERPRETER.format(code="import botocore.credentials"), repository) != "\n":
+        pytest.skip("botocore cannot be imported in a subinterpreter of this Python")
+    assert run(SUBINTERPRETER.format(code=code), repository) == "AKIA1 None\n\n"
+
+
+def test_finalizing_spares_a_flight_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in that needs itself is told so then too, and does not go round for ever."""
+    rig = Rig()
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    rig.service.during = rig.renewal.current
+    with pytest.raises(ConfigurationError):
+        rig.renewal.current()
+    assert rig.service.calls == 1
+    assert rig.service.threads == ["MainThread"]
+
+
+# the end of the object
+
+
+def background_threads() -> int:
+    """How many there are."""
+    return sum(thread.name == "rolesanywhere-auth" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_thread_ends_with_its_object(fails: bool) -> None:
+    """Dropping the last reference ends it: no cycle holds it, also not through a kept error."""
+    gc.collect()
+    until(lambda: background_threads() == 0)
+    gc.disable()
+    try:
+        for _ in range(10):
+            rig = Rig()
+            if fails:
+                rig.service.error = outage()
+                rig.service.during = time.time
+                with pytest.raises(ServiceUnavailableError):
+                    rig.renewal.current()
+            else:
+                rig.renewal.current()
+        watched = weakref.ref(rig.renewal)
+        del rig
+        until(lambda: watched() is None)
+        until(lambda: background_threads() == 0)
+    finally:
+        gc.enable()
+
+
+# fork, spawn, pickle
+
+
+def key_of(rig: Rig) -> bytes:
     """The access key that a call gets."""
-    return str(renewal.current().frozen.access_key).encode()
+    return str(rig.renewal.current().frozen.access_key).encode()
 
 
 @contextmanager
-def child_of(work: Callable[[], bytes]) -> Iterator[bytes]:
-    """Run *work* in a forked child, and give what it returned; a child that hangs is ended."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:  # the child: nothing of pytest may run here
-        try:
-            os.write(writing, work())
-        except BaseException as error:  # noqa: BLE001
-            os.write(writing, repr(error).encode())
-        finally:
-            os._exit(0)
-    try:
-        ready, _, _ = select.select([reading], [], [], PATIENCE)
-        yield os.read(reading, 1000) if ready else b"the child hangs"
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reading)
+def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[bytes]]:
+    """Run *work* in forked children, and give what they returned; those that hang are ended."""
+    pipes, pids = [], []
+    for _ in range(count):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:  # the child: nothing of pytest may run here
+            try:
+                os.write(writing, work())
+            except BaseException as error:  # noqa: BLE001
+                os.write(writing, repr(error).encode())
+            finally:
+                os._exit(0)
         os.close(writing)
+        pipes.append(reading)
+        pids.append(pid)
+    try:
+        end = time.monotonic() + PATIENCE
+        answers = []
+        for reading in pipes:
+            ready, _, _ = select.select([reading], [], [], max(end - time.monotonic(), 0))
+            answers.append(os.read(reading, 1000) if ready else b"the child hangs")
+        yield answers
+    finally:
+        for pid, reading in zip(pids, pipes, strict=True):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(reading)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of threads: that is the point
-def test_a_forked_child_renews(renewal: Renewal, service: Service) -> None:
-    """A child that was forked during a sign-in, with the lock held, signs in on its own."""
+@needs_fork
+@threads_may_fork
+def test_a_child_of_a_flight_with_the_lock_held(rig: Rig) -> None:
+    """Forked during a sign-in, while another thread holds every lock: it signs in on its own."""
     parent = os.getpid()
-    flying, land, locked = threading.Event(), threading.Event(), threading.Event()
-
-    def during() -> None:
-        if os.getpid() == parent:
-            flying.set()
-            assert land.wait(PATIENCE)
+    flying, landing, holding = Door(), Door(), Door()
+    rig.service.during = lambda: flying() if os.getpid() == parent else None
 
     def hold() -> None:
-        with renewal._gate().lock:
-            locked.set()
-            assert land.wait(PATIENCE)
+        with rig.renewal._lock, rig.renewal._keeper._lock:
+            holding()
 
-    service.during = during
-    pilot = Outcome(renewal.current)
-    assert flying.wait(PATIENCE)
+    pilot = Outcome(rig.renewal.current)
+    assert flying.arrived.wait(PATIENCE)
+    until(lambda: waiting(rig.renewal) == 1)
     holder = Outcome(hold)
-    assert locked.wait(PATIENCE)
-    with child_of(lambda: key_of(renewal)) as answer:
-        assert answer == b"AKIA2"  # the parent's sign-in was the first
-    land.set()
+    assert holding.arrived.wait(PATIENCE)
+    with children_of(lambda: key_of(rig)) as answers:
+        assert answers == [b"AKIA2"]  # the parent's sign-in was the first
+    holding.go_on.set()
+    flying.go_on.set()
+    landing.go_on.set()
     assert holder.join().error is None
     assert pilot.join().value.frozen.access_key == "AKIA1"
-    assert service.calls == 1
+    assert rig.service.calls == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_keeps_what_there_is(renewal: Renewal) -> None:
-    """Credentials from before the fork serve the child too, without a sign-in."""
-    renewal.current()
-    with child_of(lambda: key_of(renewal)) as answer:
-        assert answer == b"AKIA1"
+@needs_fork
+@threads_may_fork
+def test_a_child_of_a_renewal_uses_what_there_is(rig: Rig) -> None:
+    """Forked in the advisory window, while the parent renews: served at once, then renewed."""
+    parent = os.getpid()
+    rig.renewal.current()
+    rig.clock.go(FRESH_FOR)
+    flying = Door()
+    rig.service.during = lambda: flying() if os.getpid() == parent else None
+    rig.renewal.current()
+    assert flying.arrived.wait(PATIENCE)
+
+    def work() -> bytes:
+        first = key_of(rig)
+        until(lambda: key_of(rig) != first)
+        return first + b" " + key_of(rig)
+
+    with children_of(work) as answers:
+        assert answers == [b"AKIA1 AKIA3"]
+    flying.go_on.set()
+
+
+@needs_fork
+@threads_may_fork
+def test_32_children_of_a_prefork_server() -> None:
+    """They use the parent's credentials, and later renew by themselves, each at its moment."""
+    rig = Rig()
+    rig.renewal._random = __import__("random").random
+    rig.renewal.current()
+    until(lambda: len(rig.events) == 2)
+
+    def work() -> bytes:
+        inherited = key_of(rig)
+        signed_in = rig.service.calls - 1
+        rig.clock.go(3300)
+        key_of(rig)
+        until(lambda: key_of(rig) == b"AKIA2")
+        own = rig.service.calls - 1
+        return f"{inherited.decode()} {signed_in} {own} {rig.renewal._spread}".encode()
+
+    with children_of(work, count=32) as answers:
+        told = [answer.decode().split() for answer in answers]
+    assert {tuple(each[:3]) for each in told} == {("AKIA1", "0", "1")}
+    spreads = {float(each[3]) for each in told}
+    assert len(spreads) == 32
+    assert max(spreads) - min(spreads) > 0.3
+    assert rig.service.calls == 1
+
+
+@needs_fork
+@threads_may_fork
+def test_grandchildren(rig: Rig) -> None:
+    """A child that signed in, and has a thread of its own, forks again."""
+    rig.renewal.current()
+
+    def work() -> bytes:
+        rig.clock.go(MANDATORY)
+        own = key_of(rig)
+
+        def deeper() -> bytes:
+            inherited = key_of(rig)
+            rig.clock.go(MANDATORY)
+            return inherited + b" " + key_of(rig)
+
+        with children_of(deeper) as answers:
+            return own + b" " + answers[0]
+
+    with children_of(work) as answers:
+        assert answers == [b"AKIA2 AKIA2 AKIA3"]
+
+
+@needs_fork
+@threads_may_fork
+def test_a_child_knows_of_a_failure(rig: Rig) -> None:
+    """The parent's open circuit holds in the child: 32 children are no 32 attempts."""
+    rig.service.error = outage()
+    with pytest.raises(ServiceUnavailableError):
+        rig.renewal.current()
+
+    def work() -> bytes:
+        with pytest.raises(ServiceUnavailableError):
+            rig.renewal.current()
+        return str(rig.service.calls).encode()
+
+    with children_of(work) as answers:
+        assert answers == [b"1"]
+
+
+@needs_fork
+@threads_may_fork
+def test_a_set_back_around_a_fork_is_seen(rig: Rig) -> None:
+    """The steady clock is the machine's: the child goes on with the parent's readings."""
+    rig.renewal.current()
+
+    def work() -> bytes:
+        rig.clock.time -= 1000
+        rig.renewal.step()
+        return str(rig.service.calls).encode()
+
+    with children_of(work) as answers:
+        assert answers == [b"2"]
+
+
+def test_a_system_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module loads where there is nothing to register with, as on Windows."""
+    code = "import os; del os.register_at_fork; import rolesanywhere_auth.renewal"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """A service that children can reach."""
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def credentials(emulator: Emulator) -> RolesAnywhereCredentials:
+    """Signed in."""
+    made = RolesAnywhereCredentials(RolesAnywhereConfig(**emulator.set_up().config_arguments()))
+    made.get_frozen_credentials()
+    return made
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_other_processes_sign_in_by_themselves(
+    credentials: RolesAnywhereCredentials, method: str
+) -> None:
+    """What travels is the config; the process makes a session of its own."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        call = pool.apply_async(attrgetter("access_key"), (credentials,))
+        theirs = call.get(timeout=60)
+    assert theirs.startswith("ASIA")
+    assert theirs != credentials.access_key
+
+
+@threads_may_fork
+def test_a_pool_of_processes(credentials: RolesAnywhereCredentials) -> None:
+    """A ProcessPoolExecutor takes config and credentials as arguments, in forked children too."""
+    context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        made = pool.submit(RolesAnywhereCredentials, credentials.config).result(60)
+        keys = list(pool.map(attrgetter("access_key"), [credentials] * 2, timeout=60))
+    assert made.config == credentials.config
+    assert all(key.startswith("ASIA") for key in keys)
+
+
+@needs_fork
+@threads_may_fork
+def test_prefork_workers_of_a_real_service(emulator: Emulator) -> None:
+    """Children use the inherited session over the wire's real objects: no sign-in of theirs."""
+    config = RolesAnywhereConfig(**emulator.set_up().config_arguments())
+    credentials = RolesAnywhereCredentials(config)
+    ours = credentials.get_frozen_credentials().access_key
+    before = len(emulator.events)
+    with children_of(lambda: str(credentials.access_key).encode(), count=8) as answers:
+        assert {answer.decode() for answer in answers} == {ours}
+    assert len(emulator.events) == before
 
 
 def test_a_snapshot_shows_and_sends_no_secret() -> None:
@@ -530,8 +1329,17 @@ def test_a_snapshot_shows_and_sends_no_secret() -> None:
         pickle.dumps(made)
 
 
-def test_errors_are_this_librarys(renewal: Renewal, service: Service) -> None:
-    """What signing in raises comes out as it is, to be caught by the library's base class."""
-    service.error = outage()
-    with pytest.raises(RolesAnywhereError):
-        renewal.current()
+def test_one_line_for_a_failure_that_lasts(manual: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """What will not heal stands in the log once, loudly; an outage at each attempt."""
+    manual.clock.go(4000)
+    manual.service.error = expired()
+    for _ in range(3):
+        manual.renewal.step()
+        manual.clock.go(5)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (
+            logging.ERROR,
+            "renewal failed, and the credentials have expired: the certificate expired",
+        )
+    ]
+    assert manual.service.calls == 4

@@ -840,7 +840,7 @@ def test_rotation_without_pause(tmp_path: Path, leaves: list[Leaf]) -> None:
                 assert writer.stdout.readline() == "rest\n"
                 leaf = leaves[last % 4]
                 # another thread may still be busy with what it read before
-                tries = (made.source.current(now=NOW).serial_number for _ in range(10_000))
+                tries = (made.source.current(now=NOW).serial_number for _ in range(1_000_000))
                 assert leaf.serial_number in tries
         finally:
             over.set()

@@ -9,7 +9,6 @@ encrypted PKCS#8 (PBES2, RFC 8018: PBKDF2 or scrypt with AES-CBC).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rolesanywhere_auth._der import INTEGER, OCTET_STRING, SEQUENCE, DERError, Reader, context
@@ -46,13 +45,15 @@ _AES_CBC = {
 }
 
 
-@dataclass(frozen=True)
 class PrivateKeyInfo:
     """A plain PKCS#8."""
 
-    algorithm: str
-    """OID."""
-    key: bytes = field(repr=False)
+    __slots__ = ("algorithm", "key")
+
+    def __init__(self, algorithm: str, key: bytes) -> None:
+        self.algorithm = algorithm
+        """OID."""
+        self.key = key
 
 
 def read_private_key_info(der: bytes) -> PrivateKeyInfo:
