@@ -74,7 +74,7 @@ def floor(found: Stage, key_type: str) -> Callable[[], object]:
     key_file = Path(found.files(key_type)["private_key"])
     raw_sign = _signing(load_pem_private_key(key_file.read_bytes(), None))
     parts = urlsplit(request.url)
-    target, port, bundle = f"{parts.path}?{parts.query}", found.port, found.bundle
+    target, port, bundle = parts.path, found.port, found.bundle
     to_sign = b"AWS4-X509-RSA-SHA256\n20261122T000000Z\n" + b"0" * 110
 
     def call() -> object:

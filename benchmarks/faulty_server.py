@@ -18,7 +18,6 @@ import ssl
 import struct
 import sys
 import threading
-import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 

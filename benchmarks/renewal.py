@@ -6,9 +6,10 @@ the machine itself adds. Times of one call include a thread's wait for the inter
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.lanes import STATIC, STOCK, Calls, Contender, Crowd, Server, contender, serving
+from benchmarks.lanes import STATIC, STOCK, Calls, Crowd, Server, contender, serving
 from benchmarks.stage import Stage
 from benchmarks.table import OURS, PEER, Budget, budget
 
@@ -20,6 +21,24 @@ PAUSE = 0.02
 ENTER = 0.4
 """Seconds after which the advisory window is entered by our clock."""
 SHORT = 900.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """Who calls, how often, and how fast the service answers."""
+
+    name: str
+    threads: int
+    pause: float
+    seconds: float
+    delay: float = 0.0
+
+
+LOADS = (
+    Load("one call a second", threads=1, pause=1.0, seconds=4.5),
+    Load("thousands a second", threads=THREADS, pause=PAUSE, seconds=3.0),
+    Load("thousands a second, answers in 2 s", THREADS, PAUSE, seconds=7.0, delay=DELAY),
+)
 
 Run = tuple[Calls, int]
 """What callers saw, and how many requests came."""
@@ -48,15 +67,13 @@ def across(name: str, state: str, found: Stage, server: Server) -> Run:
         return calls, lane.requests - before
 
 
-def short_session(
-    name: str, found: Stage, server: Server, *, threads: int, pause: float, seconds: float
-) -> Run:
-    """Calls while every session lasts 900 s."""
+def short_session(name: str, load: Load, found: Stage, server: Server) -> Run:
+    """Calls while every session lasts `SHORT` seconds."""
     with server.lane() as lane:
-        one: Contender = contender(name, found, lane)
-        lane.set(lifetime=SHORT)
-        crowd = Crowd(one.credentials, threads=threads, pause=pause)
-        calls = crowd.watch(seconds)
+        one = contender(name, found, lane)
+        lane.set(lifetime=SHORT, delay=load.delay)
+        crowd = Crowd(one.credentials, threads=load.threads, pause=load.pause)
+        calls = crowd.watch(load.seconds)
         crowd.release()
         return calls, lane.requests
 
@@ -75,17 +92,15 @@ def renewals(found: Stage, *, rounds: int) -> list[Budget]:
             )
             _table(f"{THREADS} threads, a renewal that takes {DELAY:g} s, {title}", runs)
             budgets += _judge(state, runs[OURS])
-        for rate, threads, pause, seconds in (("one call", 1, 1.0, 4.5), ("thousands", 64, PAUSE, 3)):
+        for load in LOADS:
             runs = {}
             for _ in range(rounds):
                 for name in (OURS, PEER, STOCK):
-                    run = short_session(
-                        name, found, server, threads=threads, pause=pause, seconds=seconds
-                    )
+                    run = short_session(name, load, found, server)
                     runs.setdefault(name, []).append(run)
-            _table(f"Sessions of 900 s, {rate} a second, {seconds:g} s", runs)
+            _table(f"Sessions of {SHORT:g} s, {load.name}, {load.seconds:g} s of calls", runs)
             requests = [float(count) for _, count in runs[OURS]]
-            budgets.append(budget(f"900 s session, {rate} a second: CreateSession", requests, 1))
+            budgets.append(budget(f"{SHORT:g} s session, {load.name}: CreateSession", requests, 1))
     return budgets
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import binascii
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from rolesanywhere_auth._der import INTEGER, OCTET_STRING, OID, SEQUENCE, DERError, Reader
 from rolesanywhere_auth.errors import (
@@ -32,30 +31,40 @@ Readable: TypeAlias = "str | bytes | os.PathLike[str]"
 """A path (str or path object), bytes, or a PEM as str."""
 
 
-@dataclass(frozen=True)
 class Material:
     """What was read, and how messages name it."""
 
-    data: bytes = field(repr=False)
-    source: str
-    """A path, or a phrase such as ``"bytes given as certificate"``."""
-    role: str
-    """The parameter it was given as: ``certificate``, ``private_key``, ``certificate_chain``."""
+    __slots__ = ("data", "role", "source")
+
+    def __init__(self, data: bytes, source: str, role: str) -> None:
+        self.data = data
+        self.source = source
+        """A path, or a phrase such as ``"bytes given as certificate"``."""
+        self.role = role
+        """The parameter it was given as: ``certificate``, ``private_key`` …"""
+
+    def __repr__(self) -> str:
+        return f"Material(source={self.source!r}, role={self.role!r})"
 
     def error(self, text: str) -> CertificateLoadError | PrivateKeyLoadError:
         """The load error that fits the parameter, with the source put before the text."""
         return _load_error(self.role, f"{self.source}: {text}", source=self.source)
 
 
-@dataclass(frozen=True)
 class KeyBlock:
     """One private key as it stands in its container."""
 
-    label: str
-    """The PEM label, such as ``EC PRIVATE KEY``; also given to keys found as DER."""
-    data: bytes = field(repr=False)
-    """The DER; or the PEM block, where the encryption is in PEM headers (RFC 1421)."""
-    pem: bool = False
+    __slots__ = ("data", "label", "pem")
+
+    def __init__(self, label: str, data: bytes, *, pem: bool = False) -> None:
+        self.label = label
+        """The PEM label, such as ``EC PRIVATE KEY``; also given to keys found as DER."""
+        self.data = data
+        """The DER; or the PEM block, where the encryption is in PEM headers (RFC 1421)."""
+        self.pem = pem
+
+    def __repr__(self) -> str:
+        return f"KeyBlock(label={self.label!r}, pem={self.pem})"
 
     @property
     def encrypted(self) -> bool:
@@ -63,8 +72,7 @@ class KeyBlock:
         return self.pem or self.label == "ENCRYPTED PRIVATE KEY"
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """Everything found in one ``Material``."""
 
     material: Material

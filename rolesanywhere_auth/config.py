@@ -23,7 +23,7 @@ Source = str | os.PathLike[str] | bytes
 
 MIN_SESSION_DURATION = 900
 MAX_SESSION_DURATION = 43200
-_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_SESSION_NAME = r"[\w+=,.@-]{2,64}"
 
 
 class FrozenMapping(Mapping[str, str]):
@@ -289,7 +289,9 @@ def _check_passphrase(value: object) -> None:
 
 
 def _check_session_name(value: object) -> None:
-    if value is not None and not (isinstance(value, str) and _SESSION_NAME.fullmatch(value)):
+    if value is not None and not (
+        isinstance(value, str) and re.fullmatch(_SESSION_NAME, value, re.ASCII)
+    ):
         raise ConfigurationError(
             f"role_session_name must be 2 to 64 of letters, digits and _+=,.@-, not {value!r}"
         )

@@ -6,11 +6,9 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolesanywhere_auth import exchange, schedule, transport
@@ -18,13 +16,15 @@ from rolesanywhere_auth.events import Health, RenewalEvent, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.identity import IdentitySource
 from rolesanywhere_auth.renewal import Renewal, Snapshot
+from rolesanywhere_auth.settings import default_session
 
 if TYPE_CHECKING:
-    from botocore.session import Session
+    import botocore.session
 
     from rolesanywhere_auth.cache import HostCache
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.identity import Identity
+    from rolesanywhere_auth.transport import Session
 
 logger = logging.getLogger("rolesanywhere_auth.credentials")
 
@@ -55,7 +55,7 @@ class SignIn:
     ) -> None:
         self.clock = Clock(now)
         self._config = config
-        self._session = session
+        self._session: Session | None = session
         self._sleep = sleep
         self._jitter = jitter
         self._cache: HostCache | None = None
@@ -79,7 +79,7 @@ class SignIn:
         """
         identity = self.identities.current(now=self.clock.utcnow())
         if self._session is None:
-            self._session = botocore.session.Session()
+            self._session = default_session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
         if self._config.cache is None:
             found = self._exchange(identity, self._session, endpoint)
@@ -189,7 +189,7 @@ class _Telling:
         identity = self._sign_in.identities.identity
         serial = None if identity is None else identity.serial_number
         try:
-            self._hook(replace(event, serial_number=serial))
+            self._hook(event._replace(serial_number=serial))
         except Exception:
             logger.exception("the hook for renewal events failed")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 EventKind = Literal["started", "succeeded", "failed", "skipped"]
 """``skipped``: a sign-in was due, but the last one failed too short a time ago."""
@@ -12,8 +11,7 @@ State = Literal["none", "fresh", "stale", "expired"]
 """``stale``: valid, but a renewal is due or under way."""
 
 
-@dataclass(frozen=True)
-class RenewalEvent:
+class RenewalEvent(NamedTuple):
     """One moment of a renewal; holds no secret."""
 
     kind: EventKind
@@ -45,8 +43,7 @@ class RenewalHook(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """How the credentials stand, for a health check or a metric; holds no secret."""
 
     state: State

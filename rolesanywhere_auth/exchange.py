@@ -14,8 +14,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rolesanywhere_auth.errors import (
     InvalidResponseError,
@@ -42,17 +41,19 @@ _YEARS = range(2022, 2200)
 """A ``Date`` from before the service began, or far from our time, is nobody's clock."""
 
 
-@dataclass(frozen=True)
-class HTTPResponse:
+class HTTPResponse(NamedTuple):
     """One answer; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes
+    """Not shown: it may hold credentials."""
+
+    def __repr__(self) -> str:
+        return f"HTTPResponse(status={self.status}, headers={self.headers!r})"
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """Pause for *seconds* before the next request."""
 
     seconds: float
@@ -121,21 +122,24 @@ Reply = HTTPResponse | TransportError | None
 
 
 def build_request(config: RolesAnywhereConfig, *, endpoint: str, user_agent: str) -> HTTPRequest:
-    """The unsigned request: ARNs in the query, the rest in the body, as AWS's own client."""
-    arns = {
+    """The unsigned request: all in the body, as the user guide's example has it.
+
+    The example is that of "Signing process". AWS's own client puts the ARNs into the
+    query; the service takes both.
+    """
+    body: dict[str, Any] = {
+        "durationSeconds": config.session_duration,
         "profileArn": config.profile_arn,
         "roleArn": config.role_arn,
         "trustAnchorArn": config.trust_anchor_arn,
     }
-    query = "&".join(f"{name}={quote(arn, safe='-_.~')}" for name, arn in arns.items())
-    body: dict[str, Any] = {"durationSeconds": config.session_duration}
     if config.instance_properties:
         body["instanceProperties"] = dict(config.instance_properties)
     if config.role_session_name:
         body["roleSessionName"] = config.role_session_name
     return HTTPRequest(
         method="POST",
-        url=f"{endpoint.rstrip('/')}/sessions?{query}",
+        url=f"{endpoint.rstrip('/')}/sessions",
         headers={"Content-Type": "application/json", "User-Agent": user_agent},
         body=json.dumps(body, separators=(",", ":")).encode(),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-import traceback
 
 
 class Flight:
@@ -44,23 +43,6 @@ class Flight:
         return self._landed.wait(max(seconds, 0.0))
 
 
-def keep(error: Exception) -> Exception:
-    """*error* in a form that may be kept: its frames let go of what they held.
-
-    Else keys, sockets and the object that keeps the error live as long as that. The files
-    and lines remain. The first frame, which caught it, is cut off.
-    """
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
-    return error
-
-
 def copy_of(error: Exception) -> Exception:
     """The same error for one more thread to raise.
 
@@ -75,4 +57,24 @@ def copy_of(error: Exception) -> Exception:
     copied.__cause__ = error.__cause__
     copied.__context__ = error.__context__
     copied.__suppress_context__ = error.__suppress_context__
-    return copied.with_traceback(error.__traceback__)
+    return copied
+
+
+def without_frames(error: Exception, *, depth: int = 5) -> Exception:
+    """A copy that may be kept and shared: frames hold keys, sockets, and who keeps the error.
+
+    Causes come along, *depth* of them.
+    """
+    kept = copy_of(error)
+    cause, context = error.__cause__, error.__context__
+    suppressed = error.__suppress_context__
+    kept.__cause__ = _link(cause, depth)
+    kept.__context__ = None if cause is not None or suppressed else _link(context, depth)
+    kept.__suppress_context__ = suppressed
+    return kept
+
+
+def _link(error: BaseException | None, depth: int) -> Exception | None:
+    if isinstance(error, Exception) and depth:
+        return without_frames(error, depth=depth - 1)
+    return None

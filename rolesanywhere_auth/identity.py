@@ -6,10 +6,8 @@ import contextlib
 import logging
 import os
 import threading
-from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from rolesanywhere_auth._containers import (
     Contents,
@@ -28,8 +26,7 @@ from rolesanywhere_auth.secrets import Passphrase, reveal
 logger = logging.getLogger("rolesanywhere_auth.identity")
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What signs in: leaf, intermediates and signer, which belong together.
 
     Make one with ``load``, or from parts that are known to fit.
@@ -56,7 +53,7 @@ class Identity:
         """The value of ``X-Amz-X509``."""
         return self.leaf.encoded
 
-    @cached_property
+    @property
     def chain_header(self) -> str | None:
         """The value of ``X-Amz-X509-Chain``; ``None`` without intermediates."""
         return ",".join(each.encoded for each in self.intermediates) or None
@@ -179,8 +176,7 @@ def _signer(
     return FileSigner.from_contents(opened, passphrase=passphrase), material.source
 
 
-@dataclass(frozen=True)
-class _Loaded:
+class _Loaded(NamedTuple):
     """An identity, and the files that it was made from."""
 
     identity: Identity
@@ -300,7 +296,7 @@ class IdentitySource:
             reads = self._files.read()
             content = reads.digest()
             if before is not None and content == before.seen.content:
-                self._loaded = replace(before, seen=before.seen.again(reads, now=now))
+                self._loaded = before._replace(seen=before.seen.again(reads, now=now))
                 self._failure = None
                 return False
             identity = self._load(reads, now)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from botocore.credentials import ReadOnlyCredentials
 
@@ -21,8 +20,7 @@ from rolesanywhere_auth.schedule import Circuit
 logger = logging.getLogger("rolesanywhere_auth.renewal")
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One set of credentials, swapped as a whole; times are seconds of the local clock."""
 
     frozen: ReadOnlyCredentials

@@ -24,7 +24,7 @@ from rolesanywhere_auth.errors import (
     SignInTimeoutError,
 )
 from rolesanywhere_auth.events import RenewalEvent
-from rolesanywhere_auth.flight import Flight, copy_of, keep
+from rolesanywhere_auth.flight import Flight, copy_of, without_frames
 from rolesanywhere_auth.keeper import Keeper
 from rolesanywhere_auth.record import NOTHING, Record, Snapshot, heals
 
@@ -231,8 +231,9 @@ class Renewal(Record):
         began = self._steady()
         try:
             snapshot = self._fetch()
-        except Exception as caught:  # noqa: BLE001 - whatever it is, all who wait get it
-            error = keep(caught)
+        except Exception as caught:
+            logger.debug("signing in failed", exc_info=True)
+            error = without_frames(caught)
         except SystemExit as caught:  # of a passphrase callable, say
             if not background:
                 raise

@@ -14,10 +14,9 @@ import logging
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from rolesanywhere_auth._containers import Material, read_material
 from rolesanywhere_auth.certificates import Certificate
@@ -46,12 +45,11 @@ class Reading(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Reads:
+class Reads(NamedTuple):
     """All files as they were at one moment."""
 
     stamps: tuple[Stamp, ...]
-    found: Mapping[str, Material | RolesAnywhereError] = field(repr=False)
+    found: Mapping[str, Material | RolesAnywhereError]
     """By parameter; the error, where a file cannot be read."""
 
     def material(self, value: object, *, role: str) -> Material:
@@ -156,8 +154,7 @@ def _stamp(value: object) -> Stamp:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """The state of the files from which an identity was made.
 
     Two writes within one tick of the file system's clock leave the same ``stat``
@@ -168,7 +165,7 @@ class Seen:
     """
 
     stamps: tuple[Stamp, ...]
-    content: bytes = field(repr=False)
+    content: bytes
     """``Reads.digest``."""
     since: datetime
     settled: bool
@@ -181,8 +178,8 @@ class Seen:
     def again(self, reads: Reads, *, now: datetime) -> Seen:
         """After another reading of the same bytes."""
         if reads.stamps != self.stamps:
-            return replace(self, stamps=reads.stamps, since=now, settled=False)
-        return replace(self, settled=abs(now - self.since) >= _TICK)
+            return self._replace(stamps=reads.stamps, since=now, settled=False)
+        return self._replace(settled=abs(now - self.since) >= _TICK)
 
 
 class ExpiryWarnings:

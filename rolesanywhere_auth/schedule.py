@@ -12,8 +12,7 @@ fleets on exactly these functions; docs/capacity.md has the results.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 MANDATORY_WINDOW = 60.0
 """Seconds before expiry from which a call waits for new credentials."""
@@ -118,14 +117,14 @@ def backoff(
         retry_after: What the service asked for. It is kept, and exceeded by up to a
             quarter, as far as it leaves an attempt before the mandatory window, or
             half of what is left in it; once expired, up to ten minutes.
-        throttled: The service is there but the quota is used up. Without good
-            credentials this process then leaves it, for 5 to 10 minutes, to those that
-            still have some to save.
+        throttled: The service is there but the quota is used up. A process without good
+            credentials then leaves it to those that still have some to save: it waits
+            up to a minute or twice the time since, whichever is longer.
     """
     share = remaining / 4 if remaining > 0 else -remaining / 2
     longest = min(max(share, 2 * SHORTEST_BACKOFF), LONGEST_BACKOFF)
     if throttled and remaining <= 0:
-        longest = LONGEST_BACKOFF
+        longest = min(max(-2 * remaining, 60.0), LONGEST_BACKOFF)
     wait = longest * (1 + spread) / 2
     if retry_after is None:
         return wait
@@ -135,8 +134,7 @@ def backoff(
     return max(wait, min(retry_after, limit) * (1 + spread / 4))
 
 
-@dataclass(frozen=True)
-class Circuit:
+class Circuit(NamedTuple):
     """Whether an attempt may be made now; a value, replaced at each outcome.
 
     ``closed``: the last attempt succeeded, or there was none. ``open``: it failed, and

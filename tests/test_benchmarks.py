@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import http.client
+import json
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +79,59 @@ def test_the_command_measures_and_prints_budgets(repository: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "hot path / plain static Credentials" in done.stdout
+
+
+def test_the_faulty_server_shows_every_fault_to_an_ordinary_client() -> None:
+    """What a contender is said to have met is what the wire carried, and a lane recovers."""
+    pytest.importorskip("iam_rolesanywhere_session")
+    from benchmarks.faulty_server import FAULTS, STATUSES
+    from benchmarks.lanes import Lane, serving
+    from benchmarks.stage import stage
+
+    def ask(lane: Lane, bundle: str) -> tuple[int, bytes]:
+        context = ssl.create_default_context(cafile=bundle)
+        line = http.client.HTTPSConnection("127.0.0.1", lane.port, context=context, timeout=0.2)
+        try:
+            line.request("POST", "/sessions", body=b"{}")
+            answer = line.getresponse()
+            return answer.status, answer.read()
+        finally:
+            line.close()
+
+    cut = (http.client.HTTPException, ConnectionError, ssl.SSLError)
+    raised = {
+        "reset": cut,
+        "close": cut,
+        "half a body": http.client.IncompleteRead,
+        "refused": ConnectionRefusedError,
+        "hang": TimeoutError,
+    }
+    with stage() as found, serving(found) as server, server.lane() as lane:
+        for fault in FAULTS:
+            lane.set(fault=fault)
+            if fault in raised:
+                with pytest.raises(raised[fault]):
+                    ask(lane, found.bundle)
+            else:
+                status, body = ask(lane, found.bundle)
+                assert status == STATUSES.get(fault, 201)
+                assert (fault == "bad JSON") == (not body.startswith(b"{"))
+        lane.set(fault=None)
+        assert json.loads(ask(lane, found.bundle)[1])["credentialSet"][0]["credentials"]
+        assert lane.requests == len(FAULTS)
+        assert lane.faults == len(FAULTS) - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_soak_ends_by_itself_and_says_that_all_held(repository: Path) -> None:
+    """Two seconds of it: threads, forked children, faults and a leak check."""
+    pytest.importorskip("iam_rolesanywhere_session")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.03"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("all invariants held\n")

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from botocore.credentials import ProcessProvider
@@ -56,6 +55,11 @@ CONFIG = RolesAnywhereConfig(
     role_arn="arn:aws:iam::111122223333:role/path/app+=,.@-_",
     certificate="app.pem",
 )
+ARNS = {
+    "profileArn": CONFIG.profile_arn,
+    "roleArn": CONFIG.role_arn,
+    "trustAnchorArn": CONFIG.trust_anchor_arn,
+}
 ENDPOINT = "https://rolesanywhere.eu-west-1.amazonaws.com"
 SECRETS = ("wJalrXUtnFEMI", "IQoJb3JpZ2lu")
 
@@ -199,20 +203,12 @@ class Driver:
 # ------------------------------------------------------------------------------------- the request
 
 
-def test_the_request_has_the_arns_in_the_query() -> None:
-    """ARNs go into the query, encoded as RFC 3986 has it, the rest as JSON into the body."""
+def test_the_request_has_all_in_its_body() -> None:
+    """ARNs and duration go as JSON into the body; there is no query."""
     request = build_request(CONFIG, endpoint=ENDPOINT, user_agent="test/1")
-    parts = urlsplit(request.url)
-    assert (request.method, parts.path) == ("POST", "/sessions")
-    assert request.url.startswith(f"{ENDPOINT}/sessions?profileArn=arn%3Aaws%3Arolesanywhere%3A")
-    assert not set(parts.query) & set("/:+,@")
-    assert parse_qsl(parts.query) == [
-        ("profileArn", CONFIG.profile_arn),
-        ("roleArn", CONFIG.role_arn),
-        ("trustAnchorArn", CONFIG.trust_anchor_arn),
-    ]
+    assert (request.method, request.url) == ("POST", f"{ENDPOINT}/sessions")
     assert request.headers == {"Content-Type": "application/json", "User-Agent": "test/1"}
-    assert json.loads(request.body) == {"durationSeconds": 3600}
+    assert json.loads(request.body) == {"durationSeconds": 3600, **ARNS}
 
 
 def test_the_request_has_what_was_chosen() -> None:
@@ -225,6 +221,7 @@ def test_the_request_has_what_was_chosen() -> None:
     )
     request = build_request(config, endpoint=ENDPOINT, user_agent="test")
     assert json.loads(request.body) == {
+        **ARNS,
         "durationSeconds": 900,
         "roleSessionName": "app@host",
         "instanceProperties": {"host": "wéb"},
@@ -235,7 +232,7 @@ def test_the_request_has_what_was_chosen() -> None:
 def test_the_request_keeps_the_endpoints_path(base: str) -> None:
     """An endpoint may have a path, with or without a final slash."""
     request = build_request(CONFIG, endpoint=base, user_agent="test")
-    assert request.url.startswith("http://127.0.0.1:8080/base/sessions?profileArn=")
+    assert request.url == "http://127.0.0.1:8080/base/sessions"
 
 
 # ------------------------------------------------------------------------------------ the attempts
@@ -442,7 +439,7 @@ def test_the_last_attempt_still_corrects_the_clock() -> None:
 def test_a_success_corrects_the_clock_too() -> None:
     """A service that puts up with a wrong clock still shows it: expiry is judged rightly."""
     driver = Driver()
-    answer = replace(GOOD, headers={**GOOD.headers, "date": http_date_text(minutes=10)})
+    answer = GOOD._replace(headers={**GOOD.headers, "date": http_date_text(minutes=10)})
     assert driver.run([answer]).access_key == "ASIAEXAMPLE"
     assert driver.clock.offset == 600
 

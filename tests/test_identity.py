@@ -6,7 +6,7 @@ import logging
 import pickle
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -771,7 +771,7 @@ def test_nothing_secret_is_shown(pki: PKI, caplog: pytest.LogCaptureFixture) -> 
     pem = pki.read("rsa.pem", "rsa.key")
     source = IdentitySource(pem, passphrase=PASSPHRASE)
     identity = source.current(now=NOW)
-    shown = repr(source) + repr(identity) + repr(vars(identity)) + caplog.text
+    shown = repr(source) + repr(identity) + repr(identity._asdict()) + caplog.text
 
     assert PASSPHRASE not in shown
     assert len(repr(identity)) < 700
@@ -787,7 +787,7 @@ def foreign(pki: PKI) -> ForeignSigner:
 def test_identity_from_parts(pki: PKI) -> None:
     """An Identity is a plain value: equal by its parts, and changed by replacing one."""
     identity = Identity.load(pki.path("p256.pem"), private_key=foreign(pki), now=NOW)
-    bare = replace(identity, intermediates=())
+    bare = identity._replace(intermediates=())
 
     assert bare == identity
     assert bare.chain_header is None

@@ -160,8 +160,10 @@ def test_fewer_processes_renew_at_the_ends_of_the_window_than_in_its_middle() ->
         (-86400, None, False, 300, 600),
         # over the quota: those with nothing to save give way, the others hold on
         (20 * MINUTE, None, True, 150, 300),
-        (0, None, True, 300, 600),
-        (-1 * MINUTE, None, True, 300, 600),
+        (0, None, True, 30, 60),
+        (-1 * MINUTE, None, True, 60, 120),
+        (-5 * MINUTE, None, True, 300, 600),
+        (-1 * HOUR, None, True, 300, 600),
         # Retry-After: kept, and never a reason to come sooner
         (12 * HOUR, 1200, False, 1200, 1500),
         (20 * MINUTE, 1, False, 150, 300),
