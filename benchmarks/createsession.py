@@ -15,6 +15,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,11 @@ def floor(found: Stage, key_type: str) -> Callable[[], object]:
 def ours(found: Stage, key_type: str) -> Callable[[], object]:
     """What a renewal does: everything but loading the files."""
     config = RolesAnywhereConfig(**found.config_arguments(key_type))
-    return SignIn(config, session=botocore.session.Session())
+    sign_in = SignIn(config, session=botocore.session.Session())
+    sign_in()
+    # For two seconds files are read again each time: no renewal is as early.
+    sign_in.identities.poll(now=datetime.now(timezone.utc) + timedelta(seconds=3))
+    return sign_in
 
 
 def peer(found: Stage, key_type: str) -> Callable[[], object]:

@@ -255,7 +255,7 @@ class RolesAnywhereCredentials(RefreshableCredentials):
             RolesAnywhereError: there are none, and signing in failed.
         """
         snapshot = self._renewal.snapshot
-        if self._now() < snapshot.fresh_until:
+        if self._now() < snapshot.hot_until:
             return snapshot.frozen
         return self._renewal.current().frozen
 

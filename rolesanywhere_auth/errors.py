@@ -260,6 +260,6 @@ class ThrottlingError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """HTTP 5xx: the service failed for the moment."""
+    """HTTP 5xx, or a redirect: the service failed, or was not reached, for the moment."""
 
     retryable = True

@@ -31,6 +31,8 @@ class Snapshot(NamedTuple):
     """The mandatory window begins."""
     expires: float
     expiration: datetime | None
+    hot_until: float = 0.0
+    """Until then these can be used without asking `Renewal`: its thread runs."""
 
     def __repr__(self) -> str:
         return f"Snapshot(expiration={self.expiration})"

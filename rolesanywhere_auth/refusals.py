@@ -201,6 +201,9 @@ def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[
         return ThrottlingError, (cause,)
     if status >= 500 or code == "ServiceUnavailableException":
         return ServiceUnavailableError, ()
+    if status < 400:  # the service never sends anybody elsewhere
+        cause = "something on the way answered in the service's place: a proxy, a captive portal"
+        return ServiceUnavailableError, (cause,)
     for known in KNOWN:
         if known.text.lower() in text.lower():
             return known.error, known.causes

@@ -94,6 +94,7 @@ class Renewal(Record):
         """New locks and no thread: those of a forking parent mean nothing in its child."""
         # A signal handler may ask for credentials while its own thread holds the lock.
         self._lock = threading.RLock()
+        self.snapshot = self.snapshot._replace(hot_until=0.0) if self.snapshot.expires else NOTHING
         self._flight: Flight | None = None
         self._keeper = Keeper(self)
         self._spread = schedule.process_spread(self._random(), self._random())
@@ -110,7 +111,7 @@ class Renewal(Record):
         now = self._now()
         snapshot = self.snapshot
         if now < snapshot.fresh_until:
-            return snapshot
+            return self._heat(snapshot)
         if now >= snapshot.usable_until:
             return self._replace(snapshot)
         runs = self._keeper.ensure()
@@ -120,6 +121,14 @@ class Renewal(Record):
             else:
                 self._renew_inline(snapshot)
         return self.snapshot
+
+    def _heat(self, snapshot: Snapshot) -> Snapshot:
+        """The first use of new credentials, or in a new process: see that the thread runs."""
+        if snapshot.hot_until < snapshot.fresh_until and self._keeper.ensure():
+            with self._lock:
+                if self.snapshot is snapshot:
+                    self.snapshot = snapshot._replace(hot_until=snapshot.fresh_until)
+        return snapshot
 
     def renew(self) -> None:
         """Sign in now, or wait for the sign-in under way.

@@ -502,6 +502,22 @@ def test_child_of_fork_signs_in_by_itself(emulator: Emulator, config: RolesAnywh
     assert status == 0
 
 
+def test_child_of_fork_watches_by_itself(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """A child goes on with the inherited credentials, and its first call starts its own thread."""
+    credentials = RolesAnywhereCredentials(config)
+    frozen = credentials.get_frozen_credentials()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - a process of its own
+        before = [thread.name for thread in threading.enumerate()]
+        same = credentials.get_frozen_credentials() == frozen
+        after = [thread.name for thread in threading.enumerate()]
+        watched = "rolesanywhere-auth" not in before and "rolesanywhere-auth" in after
+        os._exit(0 if same and watched else 1)
+
+    assert _wait_for(child, seconds=10) == 0
+    assert sign_ins(emulator) == 1
+
+
 def _wait_for(child: int, *, seconds: float) -> int | None:
     """The exit status of *child*, or None (and it is killed) if it does not end in time."""
     end = time.monotonic() + seconds

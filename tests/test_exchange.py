@@ -295,7 +295,7 @@ def test_what_may_pass_is_tried_again(failures: list[Reply]) -> None:
         ([DENIED], AccessDeniedError),
         ([DOWN, DENIED], AccessDeniedError),
         ([DISTRUST], TransportError),
-        ([reply_of(301, b"moved")], SignInError),
+        ([reply_of(301, b"moved")] * 3, ServiceUnavailableError),
         ([reply_of(400, b"")], InvalidRequestError),
     ],
     ids=["503", "429", "transport", "empty", "mixed", "403", "503-403", "trust", "301", "400"],

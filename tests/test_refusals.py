@@ -155,7 +155,7 @@ def test_every_known_text_gives_its_entry() -> None:
         (502, "", ServiceUnavailableError),
         (503, "ServiceUnavailableException", ServiceUnavailableError),
         (400, "ServiceUnavailableException", ServiceUnavailableError),
-        (301, "", ServiceError),
+        (301, "", ServiceUnavailableError),
         (418, "Teapot", ServiceError),
     ],
 )

@@ -255,7 +255,7 @@ def test_the_first_call_signs_in_by_the_background_thread(rig: Rig) -> None:
     assert rig.renewal.snapshot is NOTHING
     first = rig.renewal.current()
     assert first.frozen.access_key == "AKIA1"
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     assert rig.service.threads == ["rolesanywhere-auth"]
 
 
@@ -270,7 +270,7 @@ def test_64_threads_wait_for_one_flight(rig: Rig, age: float | None) -> None:
     outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
     until(lambda: waiting(rig.renewal) == 64)
     door.go_on.set()
-    assert {id(each.join().value) for each in outcomes} == {id(rig.renewal.snapshot)}
+    assert {id(each.join().value.frozen) for each in outcomes} == {id(rig.renewal.snapshot.frozen)}
     assert not any(each.error for each in outcomes)
     assert rig.service.calls == before + 1
 
@@ -284,7 +284,7 @@ def test_64_threads_in_whatever_order(rig: Rig) -> None:
         return rig.renewal.current()
 
     outcomes = [Outcome(call) for _ in range(64)]
-    assert {id(each.join().value) for each in outcomes} == {id(rig.renewal.snapshot)}
+    assert {id(each.join().value.frozen) for each in outcomes} == {id(rig.renewal.snapshot.frozen)}
     assert rig.service.calls == 1
 
 
@@ -294,9 +294,9 @@ def test_in_the_advisory_window_nobody_waits(rig: Rig) -> None:
     rig.clock.go(FRESH_FOR)
     rig.service.during = door = Door()
     outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
-    assert {id(each.join().value) for each in outcomes} == {id(first)}
+    assert {id(each.join().value.frozen) for each in outcomes} == {id(first.frozen)}
     assert door.arrived.wait(PATIENCE)
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     assert rig.renewal.state == "stale"
     door.go_on.set()
     until(lambda: rig.renewal.current() is not first)
@@ -308,7 +308,7 @@ def test_the_mandatory_window_joins_the_flight_under_way(rig: Rig) -> None:
     first = rig.renewal.current()
     rig.clock.go(FRESH_FOR)
     rig.service.during = door = Door()
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     assert door.arrived.wait(PATIENCE)
     rig.clock.go(MANDATORY - FRESH_FOR)
     late = Outcome(rig.renewal.current)
@@ -385,7 +385,7 @@ def test_valid_credentials_are_served_when_time_is_up() -> None:
     first = rig.renewal.current()
     rig.clock.go(MANDATORY)
     rig.service.during = door = Door()
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     door.go_on.set()
 
 
@@ -398,7 +398,7 @@ def test_expired_credentials_when_time_is_up(serve: bool, caplog: pytest.LogCapt
     rig.service.during = door = Door()
     for _ in range(3):
         if serve:
-            assert rig.renewal.current() is first
+            assert rig.renewal.current().frozen is first.frozen
         else:
             with pytest.raises(SignInTimeoutError):
                 rig.renewal.current()
@@ -705,7 +705,7 @@ def test_while_they_are_valid_callers_get_them(serve: bool) -> None:
     for error in (outage(), expired(), ZeroDivisionError("a bug")):
         rig.service.error = error
         for _ in range(20):
-            assert rig.renewal.current() is first
+            assert rig.renewal.current().frozen is first.frozen
             rig.clock.go(14)
     assert rig.renewal.state == "stale"
     assert rig.clock.time < START + 3600
@@ -730,7 +730,7 @@ def test_once_expired(
     rig.service.error = error
     for _ in range(5):
         if served:
-            assert rig.renewal.current() is first
+            assert rig.renewal.current().frozen is first.frozen
         else:
             with pytest.raises(type(error)):
                 rig.renewal.current()
@@ -746,10 +746,10 @@ def test_expiry_during_the_back_off_is_warned_of(caplog: pytest.LogCaptureFixtur
     first = rig.renewal.current()
     rig.clock.go(3597)
     rig.service.error = outage()
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     rig.clock.go(4)
     for _ in range(3):
-        assert rig.renewal.current() is first
+        assert rig.renewal.current().frozen is first.frozen
     assert rig.service.calls == 2
     assert [record.getMessage() for record in caplog.records] == [
         "renewal failed, the present credentials are good for 3 s: down",
@@ -895,17 +895,17 @@ def test_without_threads_the_advisory_window_costs_one_caller_his_time() -> None
     first = rig.renewal.current()
     rig.renewal._spread = 0.5
     rig.clock.go(FRESH_FOR)
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     assert rig.service.calls == 1
     rig.clock.go(300)
     rig.service.during = door = Door()
     rig.service.error = outage()
     pilot = Outcome(rig.renewal.current)
     assert door.arrived.wait(PATIENCE)
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     door.go_on.set()
     assert pilot.join().value is first
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
     assert rig.service.calls == 2
     rig.service.error = None
     rig.clock.go(600)
@@ -1266,7 +1266,7 @@ def test_what_the_fork_handler_does(rig: Rig) -> None:
     assert rig.renewal._keeper is not before[1]
     assert rig.renewal._keeper._thread is None
     assert rig.renewal._spread == pytest.approx(0.7)
-    assert rig.renewal.current() is first
+    assert rig.renewal.current().frozen is first.frozen
 
 
 def test_a_fork_within_the_sign_in() -> None:
