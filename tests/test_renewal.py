@@ -1075,7 +1075,7 @@ def test_credentials_in_a_subinterpreter(repository: Path) -> None:
     if run_in_one("import botocore.credentials") != "\n":
         pytest.skip("botocore cannot be imported in a subinterpreter of this Python")
     code = SCRIPT + "print(renewal.current().frozen.access_key, renewal._keeper._thread)"
-    assert run_in_one(code) == "AKIA1 None\n\n"
+    assert run_in_one(code).split() == ["AKIA1", "None"]
 
 
 def test_finalizing_spares_a_flight_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -412,6 +413,63 @@ def test_ca_bundle_from_every_place(
         monkeypatch.setenv(source, str(bundle))
 
     assert exchange_once(settings, botocore.session.Session()).status == 201
+
+
+def send_by(sessions: transport.HTTPSessions, settings: Any) -> HTTPResponse:
+    """One request of one sign-in."""
+    line = transport.Transport(
+        settings,
+        botocore.session.Session(),
+        endpoint=settings.endpoint_url,
+        sessions=sessions,
+    )
+    try:
+        return line.send(HTTPRequest("POST", f"{settings.endpoint_url}/sessions", {}, b"{}"))
+    finally:
+        line.close()
+
+
+def test_http_sessions_are_kept(tls_server: tuple[HTTPServer, Path]) -> None:
+    """Each sign-in makes its own connection, of one `URLLib3Session`."""
+    settings = config(
+        endpoint_url=url_of(tls_server[0], "https", "localhost"), verify=tls_server[1]
+    )
+    sessions = transport.HTTPSessions()
+    found = [sessions.get(settings, botocore.session.Session(), settings.endpoint_url)]
+    for _ in range(3):
+        assert send_by(sessions, settings).status == 201
+        found.append(sessions.get(settings, botocore.session.Session(), settings.endpoint_url))
+    assert len(set(found)) == 1
+
+
+def test_a_changed_bundle_counts_at_the_next_sign_in(
+    tls_server: tuple[HTTPServer, Path], tmp_path: Path
+) -> None:
+    """A CA that is no longer in the bundle is not trusted from then on, and the reverse."""
+    bundle = tmp_path / "bundle.pem"
+    settings = config(endpoint_url=url_of(tls_server[0], "https", "localhost"), verify=bundle)
+    right, wrong = tls_server[1].read_bytes(), CertificateAuthority("Other").certificate_pem.encode()
+    sessions = transport.HTTPSessions()
+    for content, trusted in ((right, True), (wrong, False), (right, True)):
+        bundle.with_suffix(".new").write_bytes(content)
+        bundle.with_suffix(".new").replace(bundle)
+        if trusted:
+            assert send_by(sessions, settings).status == 201
+        else:
+            with pytest.raises(TransportError, match="AWS_CA_BUNDLE"):
+                send_by(sessions, settings)
+
+
+def test_other_proxies_or_process_get_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made for other proxies, or before a fork, is not used."""
+    settings, session = config(), botocore.session.Session()
+    sessions = transport.HTTPSessions()
+    made = [sessions.get(settings, session, "https://example.com")]
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    made.append(sessions.get(settings, session, "https://example.com"))
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    made.append(sessions.get(settings, session, "https://example.com"))
+    assert len(set(made)) == 3
 
 
 @pytest.mark.parametrize("verify", [None, "", True])
