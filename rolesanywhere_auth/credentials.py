@@ -56,6 +56,7 @@ class SignIn:
         self.clock = Clock(now)
         self._config = config
         self._session: Session | None = session
+        self._sessions = transport.HTTPSessions()
         self._sleep = sleep
         self._jitter = jitter
         self._cache: HostCache | None = None
@@ -122,7 +123,9 @@ class SignIn:
             clock=self.clock,
             random=self._jitter,
         )
-        line = transport.Transport(self._config, session, endpoint=endpoint)
+        line = transport.Transport(
+            self._config, session, endpoint=endpoint, sessions=self._sessions
+        )
         try:
             found = transport.run(conversation, send=line.send, sleep=self._sleep)
         finally:

@@ -192,6 +192,42 @@ def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
     return get_environ_proxies(endpoint)
 
 
+class HTTPSessions:
+    """The `URLLib3Session` for each sign-in of one configuration: the last one where it fits.
+
+    What it keeps is the CA bundle, as reading that costs a tenth of a sign-in; there is no
+    connection between sign-ins. A forked child, other settings and a changed bundle get
+    a new one.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, URLLib3Session] | None = None
+
+    def get(self, config: RolesAnywhereConfig, session: Session, endpoint: str) -> URLLib3Session:
+        """One for the settings of this moment."""
+        verify, proxies = _verify(config, session), _proxies(config, endpoint)
+        key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            http = URLLib3Session(
+                verify=verify,  # type: ignore[arg-type] # the stubs know no path
+                proxies=proxies,
+                max_pool_connections=1,
+                timeout=(config.connect_timeout, config.read_timeout),  # type: ignore[arg-type]
+                # headers and body leave in two writes: with Nagle's algorithm on, the
+                # second waits for the peer's delayed ACK, 40 ms on loopback
+                socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
+            )
+            kept = self._kept = (key, http)
+        return kept[1]
+
+
+def _stamp(bundle: str) -> tuple[int, int, int]:
+    """Tells whether the file was changed."""
+    found = Path(bundle).stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 class Transport:
     """Sends the requests of one sign-in. Made anew for each, so that no socket crosses a fork.
 
@@ -199,20 +235,20 @@ class Transport:
         config: Time-outs, proxies and verification.
         session: Whose settings and event handlers count.
         endpoint: Of `resolve_endpoint()`.
+        sessions: Those of earlier sign-ins of *config*.
     """
 
-    def __init__(self, config: RolesAnywhereConfig, session: Session, *, endpoint: str) -> None:
+    def __init__(
+        self,
+        config: RolesAnywhereConfig,
+        session: Session,
+        *,
+        endpoint: str,
+        sessions: HTTPSessions | None = None,
+    ) -> None:
         self._session = session
         self._endpoint = endpoint
-        self._http = URLLib3Session(
-            verify=_verify(config, session),  # type: ignore[arg-type] # the stubs know no path
-            proxies=_proxies(config, endpoint),
-            max_pool_connections=1,
-            timeout=(config.connect_timeout, config.read_timeout),  # type: ignore[arg-type]
-            # headers and body leave in two writes: with Nagle's algorithm on, the
-            # second waits for the peer's delayed ACK, 40 ms on loopback
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
-        )
+        self._http = (sessions or HTTPSessions()).get(config, session, endpoint)
 
     def send(self, request: HTTPRequest) -> HTTPResponse:
         """Send *request* and read the whole answer.
@@ -220,9 +256,14 @@ class Transport:
         Raises:
             TransportError: no answer came.
         """
-        headers = HeadersDict(request.headers)
-        headers["Content-Length"] = str(len(request.body))
-        prepared = AWSPreparedRequest(request.method, request.url, headers, request.body, False)
+        headers = {**request.headers, "Content-Length": str(len(request.body))}
+        prepared = AWSPreparedRequest(
+            method=request.method,
+            url=request.url,
+            headers=HeadersDict(headers),  # type: ignore[arg-type] # which botocore passes too
+            body=request.body,
+            stream_output=False,
+        )
         try:
             answer = self._session.emit_first_non_none_response(EVENT, request=prepared)
             if answer is None:

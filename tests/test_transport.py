@@ -448,7 +448,8 @@ def test_a_changed_bundle_counts_at_the_next_sign_in(
     """A CA that is no longer in the bundle is not trusted from then on, and the reverse."""
     bundle = tmp_path / "bundle.pem"
     settings = config(endpoint_url=url_of(tls_server[0], "https", "localhost"), verify=bundle)
-    right, wrong = tls_server[1].read_bytes(), CertificateAuthority("Other").certificate_pem.encode()
+    right = tls_server[1].read_bytes()
+    wrong = CertificateAuthority("Other").certificate_pem.encode()
     sessions = transport.HTTPSessions()
     for content, trusted in ((right, True), (wrong, False), (right, True)):
         bundle.with_suffix(".new").write_bytes(content)
