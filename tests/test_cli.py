@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rolesanywhere_auth import __version__, cli
+from rolesanywhere_auth.cli import demo
 from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing._setup import Setup
 
@@ -212,6 +213,20 @@ def test_demo_runs(command: list[str]) -> None:
         "HTTP 403 AccessDeniedException: Certificate revoked",
     ):
         assert text in done.stdout
+
+
+def test_demo_fails_when_something_is_wrong() -> None:
+    """A call that fails, no renewal, and a refusal that does not come: each ends the demo."""
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        demo._call_until(fail, lambda: False)
+    with pytest.raises(RuntimeError, match="not renewed"):
+        demo._call_until(lambda: None, lambda: False, patience=0)
+    with pytest.raises(RuntimeError, match="refused with ValueError"):
+        demo._refusal(ValueError, lambda: None)
 
 
 def test_demo_without_moto_names_the_extra(tmp_path: Path, command: list[str]) -> None:

@@ -236,6 +236,14 @@ def test_algorithm_is_the_leafs_own(tmp_path: Path) -> None:
     assert authorization(signed)[2] == "content-type;host;x-amz-date;x-amz-x509"
 
 
+def test_requests_do_not_show_their_headers(parties: dict[str, Party]) -> None:
+    """A signed request could be sent again for some minutes: its repr has no signature."""
+    signed = sign(REQUEST, identity=parties["ec-p256"].identity, region="eu-west-1", when=WHEN)
+
+    assert "Signature" not in repr(signed)
+    assert "durationSeconds" in repr(signed)
+
+
 def test_unsupported_key_has_no_algorithm() -> None:
     """A key type without an algorithm is an error that names the ones with one."""
     with pytest.raises(UnsupportedKeyError, match="ML-DSA"):

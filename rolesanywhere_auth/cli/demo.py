@@ -6,11 +6,13 @@ import argparse
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.testing._setup import Setup
     from rolesanywhere_auth.testing.emulator import Emulator
+
+E = TypeVar("E", bound=Exception)
 
 _POLICY = {
     "Version": "2012-10-17",
@@ -141,12 +143,8 @@ def _use(stage: _Stage, emulator: Emulator, clients: dict[str, Any], session: An
     s3.put_object(Bucket="demo-bucket", Key="hello", Body=b"from outside AWS")
     found = s3.get_object(Bucket="demo-bucket", Key="hello")["Body"].read()
     stage.show("s3 put, then get", found.decode())
-    try:
-        s3.delete_object(Bucket="demo-bucket", Key="hello")
-    except ClientError as error:
-        stage.show("s3 delete", error.response["Error"]["Code"] + ", as the role does not allow it")
-    else:
-        raise RuntimeError("S3 allowed what the role does not")
+    error = _refusal(ClientError, lambda: s3.delete_object(Bucket="demo-bucket", Key="hello"))
+    stage.show("s3 delete", error.response["Error"]["Code"] + ", as the role does not allow it")
     stage.show("sign-ins so far", _sign_ins(emulator))
 
 
@@ -162,11 +160,16 @@ def _renew(stage: _Stage, emulator: Emulator, sts: Any, session: Any) -> None:
     stage.show("now expire at", credentials.expires_at)
 
 
-def _call_until(call: Callable[[], object], done: Callable[[], bool]) -> int:
-    """Make *call* over and over in threads, until *done*; how many were made."""
+def _call_until(
+    call: Callable[[], object], done: Callable[[], bool], *, patience: float = 30
+) -> int:
+    """Make *call* over and over in threads, until *done*; how many were made.
+
+    Whatever goes wrong, or *patience* seconds without an end, is raised here.
+    """
     counts: list[int] = [0] * _CALLERS
     errors: list[Exception] = []
-    end = time.monotonic() + 30
+    end = time.monotonic() + patience
 
     def caller(number: int) -> None:
         while not done() and not errors:
@@ -198,12 +201,17 @@ def _revoke(stage: _Stage, emulator: Emulator, setup: Setup, sts: Any) -> None:
     stage.show("calls still succeed", "credentials that were issued live on until they expire")
     emulator.advance(_DURATION)
     stage.step("They have expired. The next call must sign in again.")
+    error = _refusal(CertificateRevokedError, sts.get_caller_identity)
+    stage.show("refused", f"HTTP {error.status} {error.code}: {error.service_message}")
+
+
+def _refusal(kind: type[E], call: Callable[[], object]) -> E:
+    """The error of *kind* that *call* must end in."""
     try:
-        sts.get_caller_identity()
-    except CertificateRevokedError as error:
-        stage.show("refused", f"HTTP {error.status} {error.code}: {error.service_message}")
-    else:
-        raise RuntimeError("a revoked certificate signed in")
+        call()
+    except kind as error:
+        return error
+    raise RuntimeError(f"this should have been refused with {kind.__name__}")
 
 
 def _sign_ins(emulator: Emulator) -> int:

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from rolesanywhere_auth import _containers
 from rolesanywhere_auth.errors import (
     ConfigurationError,
     PassphraseError,
@@ -768,3 +769,13 @@ def test_imports_of_loading_a_key(workshop: Workshop) -> None:
     assert "cryptography.hazmat.primitives.asymmetric.ec" in loaded
     assert "cryptography.x509" not in loaded
     assert "cryptography.hazmat.primitives.serialization.pkcs12" not in loaded
+
+
+def test_what_was_read_is_not_shown() -> None:
+    """Neither a file's content nor a key block's is in a repr."""
+    material = _containers.Material(b"-----BEGIN hidden", "app.key", "private_key")
+    block = _containers.KeyBlock("PRIVATE KEY", b"hidden", pem=True)
+
+    assert repr([material, block]) == (
+        "[Material(source='app.key', role='private_key'), KeyBlock(label='PRIVATE KEY', pem=True)]"
+    )
