@@ -19,8 +19,11 @@ from rolesanywhere_auth.errors import (
     ConfigurationError,
     PrivateKeyLoadError,
 )
+from rolesanywhere_auth.secrets import looks_like_content
 
 _SIZE_LIMIT = 4 * 1024 * 1024
+_LONGEST_PATH = 255
+"""A longer one may be something else by mistake, and is not shown."""
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
@@ -115,7 +118,7 @@ def read_material(value: object, *, role: str) -> Material:
 def _read_file(text: str, *, role: str) -> Material:
     if not text:
         raise ConfigurationError(f"{role} is empty. Give the path of a file, bytes or a PEM text.")
-    if _looks_like_content(text):
+    if looks_like_content(text):
         raise ConfigurationError(
             f"{role} is taken for a path, but looks like the content of a key or certificate "
             f"({len(text)} characters, not shown). Pass a PEM as str with its -----BEGIN line, "
@@ -128,6 +131,8 @@ def _read_file(text: str, *, role: str) -> Material:
             data = file.read(_SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
+        if len(source) > _LONGEST_PATH:
+            source = f"a path of {len(source)} characters"
         raise _load_error(
             role,
             f"Cannot read {source}, given as {role}: {reason}. "
@@ -157,14 +162,6 @@ def _path(text: str, *, role: str) -> Path:
         "and keys from files, bytes and PEM texts only; for a key kept elsewhere pass, as "
         "private_key, an object with public_key() and sign(data)."
     )
-
-
-def _looks_like_content(text: str) -> bool:
-    """Whether a would-be path may be a key: then no message may show it."""
-    if "\n" in text or "\r" in text or "PRIVATE KEY" in text or "-----" in text:
-        return True
-    # Base64 of DER begins with "M" as long as it begins with a SEQUENCE.
-    return re.fullmatch(r"\s*M[A-Za-z0-9+/\s]{59,}=*\s*", text) is not None
 
 
 def open_contents(material: Material, *, passphrase: bytes | None) -> Contents:

@@ -47,6 +47,7 @@ from rolesanywhere_auth._private_folder import (
 )
 from rolesanywhere_auth.errors import ConfigurationError, MissingExtraError
 from rolesanywhere_auth.exchange import MAX_SKEW, Clock, SessionCredentials
+from rolesanywhere_auth.forking import local_work
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -225,7 +226,8 @@ class HostCache:
         The lock is filelock's ``flock``: it ends with its process, however that ends,
         and a forked child closes its copy, so that it neither holds nor releases it.
         """
-        import filelock
+        with local_work():
+            import filelock
 
         assert self._directory is not None
         wait = max(0.0, timeout)  # filelock takes a negative one for "without end"

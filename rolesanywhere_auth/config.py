@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
-from rolesanywhere_auth.secrets import MASK, Passphrase
+from rolesanywhere_auth.secrets import MASK, Passphrase, looks_like_content
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import Signer
@@ -136,7 +136,7 @@ class RolesAnywhereConfig:
         self._set("session_duration", _duration(self.session_duration))
         self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
         self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
-        if self.cache in {False, ""}:
+        if self.cache in (False, ""):
             self._set("cache", None)
         _check_cache(self.cache)
         if self.wait_timeout is not None:
@@ -216,7 +216,9 @@ class RolesAnywhereConfig:
 def _is_content(name: str, value: object) -> bool:
     if name == "passphrase":
         return value is not None and not callable(value)
-    return isinstance(value, bytes) or (isinstance(value, str) and "-----BEGIN" in value)
+    return isinstance(value, bytes) or (
+        isinstance(value, str) and ("-----BEGIN" in value or "pin-value" in value)
+    )
 
 
 def _shown(name: str, value: object) -> str:
@@ -273,11 +275,22 @@ def _check_source(name: str, value: object) -> None:
             f"{name} must be a path or the content as bytes, not "
             + ("empty" if isinstance(value, str | bytes) else type(value).__name__)
         )
+    if isinstance(value, str) and "-----BEGIN" not in value and looks_like_content(value):
+        raise ConfigurationError(
+            f"{name} is taken for a path, but looks like the content of a key or certificate "
+            f"({len(value)} characters, not shown). Pass a PEM with its -----BEGIN line, or bytes; "
+            "decode base64 first"
+        )
 
 
 def _check_private_key(value: object) -> None:
-    if value is None or callable(getattr(value, "sign", None)):
+    methods = [callable(getattr(value, name, None)) for name in ("public_key", "sign")]
+    if value is None or all(methods):
         return
+    if any(methods):
+        raise ConfigurationError(
+            f"a {type(value).__name__} given as private_key needs both public_key() and sign(data)"
+        )
     _check_source("private_key", value)
 
 
@@ -298,7 +311,7 @@ def _check_session_name(value: object) -> None:
 
 
 def _region(value: object, anchors: str) -> str:
-    if value not in {None, "", anchors}:
+    if value not in (None, "", anchors):
         raise ConfigurationError(
             f"region is {value!r}, but the trust anchor is in {anchors}: a sign-in takes place "
             "where the trust anchor is; leave region out"

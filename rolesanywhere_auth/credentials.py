@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolesanywhere_auth import exchange, schedule, transport
+from rolesanywhere_auth.errors import CertificateExpiredError, CertificateNotYetValidError
 from rolesanywhere_auth.events import Health, RenewalEvent, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
+from rolesanywhere_auth.forking import preload
 from rolesanywhere_auth.identity import IdentitySource
 from rolesanywhere_auth.renewal import Renewal, Snapshot
 from rolesanywhere_auth.settings import default_session
@@ -61,6 +65,8 @@ class SignIn:
         self._jitter = jitter
         self._cache: HostCache | None = None
         self._newest: datetime | None = None
+        self.shared_lifetime: Any = None
+        """Seconds or None: of a session that another process signed in for, as it was asked for."""
         self.identities = IdentitySource(
             config.certificate,
             private_key=config.private_key,
@@ -78,7 +84,8 @@ class SignIn:
         Raises:
             RolesAnywhereError: its leaf says why; see `rolesanywhere_auth.errors`.
         """
-        identity = self.identities.current(now=self.clock.utcnow())
+        preload(cache=self._config.cache is not None)
+        identity = self._identity()
         if self._session is None:
             self._session = default_session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
@@ -89,20 +96,37 @@ class SignIn:
         self._newest = found.expiration
         return found
 
+    def _identity(self) -> Identity:
+        try:
+            return self.identities.current(now=self.clock.utcnow())
+        except (CertificateExpiredError, CertificateNotYetValidError):
+            if not self.clock.offset:
+                raise
+            self.clock.offset = 0.0  # what we were told of the time may have been wrong
+            return self.identities.current(now=self.clock.utcnow())
+
     def _shared(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
         from rolesanywhere_auth.cache import HostCache, cache_key
 
         if self._cache is None:
             folder = self._config.cache
-            self._cache = HostCache(None if isinstance(folder, bool) else folder)
+            if isinstance(folder, str | os.PathLike):
+                self._cache = HostCache(Path(folder).expanduser())
+            else:
+                self._cache = HostCache()
+        self.shared_lifetime = self._config.session_duration
         return self._cache.fetch(
             cache_key(self._config, identity, endpoint=endpoint),
             config=self._config,
-            sign_in=lambda: self._exchange(identity, session, endpoint),
+            sign_in=lambda: self._own(identity, session, endpoint),
             clock=self.clock,
             acceptable=self._acceptable,
             timeout=self._config.patience,
         )
+
+    def _own(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+        self.shared_lifetime = None
+        return self._exchange(identity, session, endpoint)
 
     def _acceptable(self, found: SessionCredentials) -> bool:
         """Whether another process's session is worth taking: newer than ours, not about to end."""
@@ -153,7 +177,8 @@ class _Snapshots:
         )
         offset = self._sign_in.clock.offset
         expires = found.expiration.timestamp() - offset
-        issued = _issued(expires, self._now())
+        shared = self._sign_in.shared_lifetime
+        issued = expires - shared if shared else _issued(expires, self._now())
         return Snapshot(
             frozen=frozen,
             issued=issued,
@@ -314,5 +339,12 @@ class RolesAnywhereCredentials(RefreshableCredentials):
     def __repr__(self) -> str:
         return f"RolesAnywhereCredentials({self.config!r})"
 
+    def __copy__(self) -> RolesAnywhereCredentials:
+        return self  # a copy would sign in for itself
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RolesAnywhereCredentials:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
+        # by reference: hook, clock and session stay behind, and the other process signs in
         return type(self), (self.config,)

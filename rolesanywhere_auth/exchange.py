@@ -204,6 +204,8 @@ def _correct(clock: Clock, reply: Reply) -> bool:
     """
     if not isinstance(reply, HTTPResponse) or reply.status >= 500 or reply.status in (404, 429):
         return False
+    if not reply.headers.keys() & {"x-amzn-requestid", "x-amzn-errortype"}:
+        return False  # of a proxy, whose clock is its own
     theirs = http_date(reply.headers.get("date"))
     if theirs is None or theirs.year not in _YEARS:
         return False

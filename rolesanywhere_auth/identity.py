@@ -19,6 +19,7 @@ from rolesanywhere_auth._containers import (
 from rolesanywhere_auth._matching import explain_chain, is_usable, match_leaf
 from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
 from rolesanywhere_auth.errors import CertificateError, PrivateKeyLoadError, RolesAnywhereError
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import Signer, check_signer
 from rolesanywhere_auth.rotation import ExpiryWarnings, Files, Reading, Reads, Seen
 from rolesanywhere_auth.secrets import Passphrase, reveal
@@ -115,17 +116,21 @@ class Identity(NamedTuple):
     ) -> Identity:
         """As ``load``; files are read by *read*."""
         secret = reveal(passphrase)
-        contents = open_contents(read(certificate, role="certificate"), passphrase=secret)
-        found = _certificates(contents)
+        material = read(certificate, role="certificate")
+        with local_work():
+            contents = open_contents(material, passphrase=secret)
+            found = _certificates(contents)
         extra: list[Certificate] = []
         if certificate_chain is not None:
             chain = read(certificate_chain, role="certificate_chain")
-            extra = _certificates(open_contents(chain, passphrase=secret))
+            with local_work():
+                extra = _certificates(open_contents(chain, passphrase=secret))
         signer, key_source = _signer(private_key, contents, secret, read)
         source = contents.material.source
         leaf = match_leaf(found, signer, now=now, source=source, key_source=key_source)
-        intermediates = order_chain(leaf, [*found, *extra])
-        explain_chain(leaf, intermediates, extra, now=now, source=source)
+        with local_work():
+            intermediates = order_chain(leaf, [*found, *extra])
+            explain_chain(leaf, intermediates, extra, now=now, source=source)
         identity = cls(leaf, intermediates, signer, source)
         identity.check(now=now)
         return identity
@@ -154,7 +159,8 @@ def _signer(
     read: Reading,
 ) -> tuple[Signer, str]:
     """The signer, and how messages name where it came from."""
-    from rolesanywhere_auth.keys.files import FileSigner, is_private_key
+    with local_work():
+        from rolesanywhere_auth.keys.files import FileSigner, is_private_key
 
     if private_key is None:
         if not contents.keys:
@@ -163,17 +169,21 @@ def _signer(
                 f"No private_key was given, and {source} holds none. Pass private_key.",
                 source=source,
             )
-        return FileSigner.from_contents(contents, passphrase=passphrase), contents.material.source
+        with local_work():
+            signer = FileSigner.from_contents(contents, passphrase=passphrase)
+        return signer, contents.material.source
     if is_private_key(private_key):
         source = f"{type(private_key).__name__} given as private_key"
-        return FileSigner(private_key, source=source), source
+        with local_work():
+            return FileSigner(private_key, source=source), source
     if isinstance(private_key, Signer):
         source = f"{type(private_key).__name__} given as private_key"
         check_signer(private_key, source=source)
         return private_key, source
     material = read(private_key, role="private_key")
-    opened = open_contents(material, passphrase=passphrase)
-    return FileSigner.from_contents(opened, passphrase=passphrase), material.source
+    with local_work():
+        opened = open_contents(material, passphrase=passphrase)
+        return FileSigner.from_contents(opened, passphrase=passphrase), material.source
 
 
 class _Loaded(NamedTuple):

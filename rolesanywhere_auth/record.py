@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 from botocore.credentials import ReadOnlyCredentials
 
 from rolesanywhere_auth import schedule
-from rolesanywhere_auth.errors import ServiceError, ThrottlingError
+from rolesanywhere_auth.errors import IdentityError, ServiceError, ThrottlingError
 from rolesanywhere_auth.events import EventKind, RenewalEvent, State
 from rolesanywhere_auth.schedule import Circuit
 
@@ -110,7 +110,7 @@ class Record:
         now = self._now()
         attempt = self.attempt
         remaining = self._remaining(now)
-        again = self.error is not None and str(self.error) == str(error)
+        again = self.error is not None and _gist(self.error) == _gist(error)
         self.circuit = self.circuit.failed(now, wait=self._wait(error, remaining=remaining))
         self.error = error
         self._told.clear()
@@ -186,3 +186,12 @@ def heals(error: Exception) -> bool:
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def _gist(error: Exception) -> tuple[object, ...]:
+    """What makes two failures the same: not the request id, nor the time of day."""
+    if isinstance(error, ServiceError):
+        return type(error), error.code, error.service_message
+    if isinstance(error, IdentityError):
+        return type(error), error.source
+    return type(error), str(error)

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from traceback import format_tb
 
 from rolesanywhere_auth import schedule
 from rolesanywhere_auth.errors import (
@@ -240,8 +241,9 @@ class Renewal(Record):
         began = self._steady()
         try:
             snapshot = self._fetch()
-        except Exception as caught:
-            logger.debug("signing in failed", exc_info=True)
+        except Exception as caught:  # noqa: BLE001 - whatever it is, who waits gets it
+            if logger.isEnabledFor(logging.DEBUG):  # where, without the texts of causes
+                logger.debug("signing in failed:\n%s", "".join(format_tb(caught.__traceback__)))
             error = without_frames(caught)
         except SystemExit as caught:  # of a passphrase callable, say
             if not background:

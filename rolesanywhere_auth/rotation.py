@@ -193,22 +193,17 @@ class ExpiryWarnings:
         self._advice = (
             "put the new one in its place: no restart is needed" if is_file else "pass the new one"
         )
-        self._first: int | None = None
         self._given: dict[tuple[int, int], object] = {}
 
     def check(self, leaf: Certificate, *, source: str, now: datetime) -> None:
         """Log a warning if *leaf* has 30, 15 or 7 days left, or fewer, for the first time.
 
-        A certificate that came by rotation is not warned of at a threshold that it
-        was issued below: those that live for hours or days are replaced in time.
+        It is not warned of at a threshold that it was issued below: certificates that
+        live for hours or days are replaced in time.
         """
         serial = leaf.serial_number
-        if self._first is None:
-            self._first = serial
         left = leaf.not_valid_after - now
-        lifetime = timedelta.max
-        if serial != self._first:
-            lifetime = leaf.not_valid_after - leaf.not_valid_before
+        lifetime = leaf.not_valid_after - leaf.not_valid_before
         reached = [days for days in EXPIRY_THRESHOLDS if left <= timedelta(days=days) < lifetime]
         token = object()  # setdefault is atomic: of several threads, one warns
         new = [d for d in reached if self._given.setdefault((serial, d), token) is token]

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote_plus, urlsplit
 
-from rolesanywhere_auth.errors import UnsupportedKeyError
+from rolesanywhere_auth.errors import RolesAnywhereError, SigningError, UnsupportedKeyError
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.identity import Identity
@@ -161,9 +161,23 @@ def sign(request: HTTPRequest, *, identity: Identity, region: str, when: datetim
         scope=scope,
         canonical=canonical_request(request, signed),
     )
-    signature = identity.signer.sign(to_sign.encode()).hex()
+    signature = _signature(identity, to_sign.encode()).hex()
     authorization = (
         f"{algorithm} Credential={identity.serial_number}/{scope}, "
         f"SignedHeaders={';'.join(signed)}, Signature={signature}"
     )
     return request._replace(headers={**headers, "Authorization": authorization})
+
+
+def _signature(identity: Identity, data: bytes) -> bytes:
+    try:
+        return identity.signer.sign(data)
+    except RolesAnywhereError:
+        raise
+    except Exception as error:
+        # a key store's own text may hold a PIN: it stays in the cause
+        raise SigningError(
+            f"the {type(identity.signer).__name__} for {identity.source} raised "
+            f"{type(error).__name__}",
+            source=identity.source,
+        ) from error

@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 import botocore
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
 from botocore.exceptions import (
-    ConnectionError as BotocoreConnectionError,
-)
-from botocore.exceptions import (
+    BotoCoreError,
     HTTPClientError,
     ProfileNotFound,
     SSLError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotocoreConnectionError,
 )
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
@@ -34,6 +35,8 @@ from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.config import check_endpoint
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError, TransportError
 from rolesanywhere_auth.exchange import HTTPResponse, Reply, SessionCredentials, Step, Wait
+from rolesanywhere_auth.forking import local_work
+from rolesanywhere_auth.secrets import MASK
 from rolesanywhere_auth.signing import SERVICE, HTTPRequest
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ USER_AGENT = f"rolesanywhere-auth/{__version__} botocore/{botocore.__version__} 
 EVENT = f"before-send.{SERVICE}.CreateSession"
 """botocore's event for a request about to be sent: a handler may answer in the service's place."""
 
+_LOGIN = re.compile(r"//[^/\s\"']*@")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -94,7 +98,9 @@ def _setting(session: Session, name: str, *, chosen: bool | None) -> bool:
 def _variable(session: Session, name: str) -> Any:
     try:
         return session.get_config_variable(name)
-    except ProfileNotFound as error:
+    except BotoCoreError as error:
+        if not isinstance(error, ProfileNotFound):
+            raise ConfigurationError(f"the AWS configuration cannot be read: {error}") from error
         raise ConfigurationError(
             f"{error}: AWS_PROFILE (or the session's profile) names a profile that is in neither "
             "the AWS config nor the credentials file"
@@ -173,15 +179,31 @@ def _verify(config: RolesAnywhereConfig, session: Session) -> bool | str:
     if not chosen:
         return True
     path = Path(chosen).expanduser()
-    if not path.exists():
+    if not path.is_file():
+        fault = "is no file" if path.exists() else "does not exist"
         raise ConfigurationError(
-            f"the CA bundle {path} does not exist; see verify, AWS_CA_BUNDLE, the profile's "
-            "ca_bundle and REQUESTS_CA_BUNDLE"
+            f"the CA bundle {path} {fault}; see verify, AWS_CA_BUNDLE, the profile's ca_bundle "
+            "and REQUESTS_CA_BUNDLE"
         )
     return str(path)
 
 
 def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
+    """The proxies of the configuration, else of the environment.
+
+    Raises:
+        ConfigurationError: A SOCKS proxy, which botocore cannot use.
+    """
+    found = _all_proxies(config, endpoint)
+    if found.get(urlsplit(endpoint).scheme, "").lower().startswith("socks"):
+        raise ConfigurationError(
+            "botocore cannot use a SOCKS proxy: give an HTTP proxy, as proxies, HTTPS_PROXY or "
+            "HTTP_PROXY"
+        )
+    return found
+
+
+def _all_proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
     if config.proxies is not None:
         return dict(config.proxies)
     # botocore's look takes 0.4 ms; only these systems have proxy settings elsewhere too
@@ -209,15 +231,19 @@ class HTTPSessions:
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
         kept = self._kept
         if kept is None or kept[0] != key:
-            http = URLLib3Session(
-                verify=verify,  # type: ignore[arg-type] # the stubs know no path
-                proxies=proxies,
-                max_pool_connections=1,
-                timeout=(config.connect_timeout, config.read_timeout),  # type: ignore[arg-type]
-                # headers and body leave in two writes: with Nagle's algorithm on, the
-                # second waits for the peer's delayed ACK, 40 ms on loopback
-                socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
-            )
+            with local_work():
+                # looking up a host name does so, in whatever thread
+                import encodings.idna  # noqa: F401
+
+                http = URLLib3Session(
+                    verify=verify,  # type: ignore[arg-type] # the stubs know no path
+                    proxies=proxies,
+                    max_pool_connections=1,
+                    timeout=(config.connect_timeout, config.read_timeout),  # type: ignore[arg-type]
+                    # headers and body leave in two writes: with Nagle's algorithm on, the
+                    # second waits for the peer's delayed ACK, 40 ms on loopback
+                    socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
+                )
             kept = self._kept = (key, http)
         return kept[1]
 
@@ -269,7 +295,7 @@ class Transport:
             if answer is None:
                 answer = self._http.send(prepared)
         except (HTTPClientError, BotocoreConnectionError) as error:
-            raise self._error(error) from error
+            raise self._error(error) from None
         named = {name.lower(): value for name, value in answer.headers.items()}
         return HTTPResponse(answer.status_code, named, answer.content)
 
@@ -279,8 +305,9 @@ class Transport:
             hint = "give the CA that signed the endpoint's certificate as verify or AWS_CA_BUNDLE"
         else:
             hint = "check the network, the proxy settings and the endpoint"
+        cause = _LOGIN.sub(f"//{MASK}@", str(error))  # a proxy's URL may hold a password
         return TransportError(
-            f"no answer from {self._endpoint}: {error} ({hint})",
+            f"no answer from {self._endpoint}: {cause} ({hint})",
             endpoint=self._endpoint,
             retryable=not distrust,
         )

@@ -915,7 +915,7 @@ def workers(emulator: Emulator, folder: Path, *counts: int) -> list[str]:
     """The access keys that processes got which start together: each forks so many, or none."""
     setup = emulator.set_up()
     arguments = {
-        name: None if value is None else str(value)
+        name: str(value) if isinstance(value, Path) else value
         for name, value in setup.config_arguments().items()
     }
     sent = [json.dumps([arguments, str(folder), KEY, count, 60]) for count in counts]

@@ -124,6 +124,19 @@ def test_passphrase(
     assert json.loads(capsys.readouterr().out)["Version"] == 1
 
 
+def test_cache_serves_the_next_call(
+    emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --cache the second call needs no sign-in."""
+    arguments = [*flags(emulator.set_up()), "--cache", str(tmp_path / "cache")]
+
+    assert cli.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert len(emulator.events) == 1
+
+
 def test_wrong_input_is_one_line_and_status_1(
     emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

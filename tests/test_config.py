@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import inspect
@@ -425,3 +426,30 @@ def test_documented_like_written() -> None:
     explained = re.findall(r"^    (\w+): ", text, re.MULTILINE)
     documented = [name for name in explained if not name.endswith("Error")]
     assert documented == [item.name for item in fields(RolesAnywhereConfig)]
+
+
+def test_base64_of_a_key_is_refused_unseen() -> None:
+    """A key in base64, as in environment variables, is no path, and is not shown."""
+    text = base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nMIIEvQ" + bytes(60)).decode()
+    with pytest.raises(ConfigurationError, match="decode base64 first") as caught:
+        config_of(private_key=text)
+    assert text not in str(caught.value)
+
+
+def test_signer_without_a_public_key_is_named() -> None:
+    """An object that can sign but not show its public key is told so."""
+
+    class Half:
+        def sign(self, data: bytes) -> bytes:
+            return data
+
+    with pytest.raises(ConfigurationError, match=r"Half .* needs both public_key\(\)"):
+        config_of(private_key=Half())
+
+
+def test_pin_in_a_reference_is_not_shown() -> None:
+    """A PIN in a key store's URI is in no repr and in no pickle."""
+    config = config_of(private_key="pkcs11:token=t;object=o?pin-value=1234")
+    assert "1234" not in repr(config)
+    with pytest.raises(TypeError, match="private_key"):
+        pickle.dumps(config)

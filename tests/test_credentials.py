@@ -19,6 +19,7 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolesanywhere_auth import (
+    AccessDeniedError,
     CertificateExpiredError,
     CertificateLoadError,
     CertificateRevokedError,
@@ -370,6 +371,39 @@ def test_wrong_clock_is_corrected_once_and_remembered(
     assert [event.error_code is None for event in emulator.events] == [False, True, True]
 
 
+def test_misled_clock_finds_back(emulator: Emulator, config: RolesAnywhereConfig) -> None:
+    """A wrong Date of the service's own is got over: the certificate fits by the local clock."""
+    clock = Time()
+    credentials = credentials_for(config, clock)
+    body = b'{"message":"Invalid signature"}'
+    headers = {"Date": "Sun, 22 Nov 2048 12:00:00 GMT", "x-amzn-RequestId": "r"}
+    emulator.inject(*[(403, headers, body)] * 2)
+    with pytest.raises(AccessDeniedError):
+        credentials.get_frozen_credentials()
+
+    clock.ahead = 6
+    emulator.advance(6)
+    assert credentials.get_frozen_credentials().access_key.startswith("ASIA")
+
+
+def test_lasting_refusal_is_logged_once(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is asked again, a refusal stands in the log once, at ERROR."""
+    clock = Time()
+    setup = emulator.set_up()
+    credentials = credentials_for(RolesAnywhereConfig(**setup.config_arguments()), clock)
+    emulator.revoke(setup.leaf)
+    for _ in range(4):
+        with pytest.raises(CertificateRevokedError):
+            credentials.get_frozen_credentials()
+        clock.ahead += 6
+        emulator.advance(6)
+
+    assert sign_ins(emulator) == 4
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -440,6 +474,11 @@ def test_processes_may_share_sessions(
     assert other.get_frozen_credentials() == first
     assert sign_ins(emulator) == 1
 
+    assert one.health().state == "fresh"
+    clock.ahead = 3600 - 800
+    late = credentials_for(shared, clock)
+    assert late.get_frozen_credentials() == first
+    assert late.health().state == "stale"  # it knows how old they are
     clock.ahead = 3600 - 30
     emulator.advance(clock.ahead)
     second = other.get_frozen_credentials()
@@ -478,7 +517,7 @@ def test_pickle_carries_the_configuration_alone(
         assert str(secret).encode() not in pickled
     assert again.config == config
     assert again.get_frozen_credentials() != frozen
-    assert copy.deepcopy(credentials).config == config
+    assert copy.deepcopy(credentials) is copy.copy(credentials) is credentials
     assert sign_ins(emulator) == 2
 
 

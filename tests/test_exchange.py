@@ -136,6 +136,7 @@ def reply_of(
     """An answer; *body* is sent as JSON unless it is bytes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if date is not None:
+        named.setdefault("x-amzn-requestid", "r-1")  # as each of the service's answers has
         named["date"] = date if isinstance(date, str) else format_datetime(date, usegmt=True)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HTTPResponse(status, named, raw)
@@ -439,14 +440,9 @@ def test_the_last_attempt_still_corrects_the_clock() -> None:
 def test_a_success_corrects_the_clock_too() -> None:
     """A service that puts up with a wrong clock still shows it: expiry is judged rightly."""
     driver = Driver()
-    answer = GOOD._replace(headers={**GOOD.headers, "date": http_date_text(minutes=10)})
+    answer = reply_of(201, answer_of(), date=NOW + timedelta(minutes=10))
     assert driver.run([answer]).access_key == "ASIAEXAMPLE"
     assert driver.clock.offset == 600
-
-
-def http_date_text(*, minutes: int) -> str:
-    """A Date header that many minutes after NOW."""
-    return format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -460,9 +456,21 @@ def http_date_text(*, minutes: int) -> str:
         reply_of(403, {}, date="Thu, 01 Jan 1970 00:00:00 GMT"),
         reply_of(403, {}, date="Fri, 31 Dec 9999 23:59:59 GMT"),
         reply_of(404, {}, date=NOW + timedelta(hours=1)),
+        HTTPResponse(403, {"date": format_datetime(NOW + timedelta(days=9), usegmt=True)}, b""),
         DISTRUST,
     ],
-    ids=["none", "same", "4-later", "4-earlier", "no-date", "1970", "9999", "404", "transport"],
+    ids=[
+        "none",
+        "same",
+        "4-later",
+        "4-earlier",
+        "no-date",
+        "1970",
+        "9999",
+        "404",
+        "proxy",
+        "transport",
+    ],
 )
 def test_the_clock_is_left_alone(reply: Reply) -> None:
     """Without a believable Date that is far off, in a refusal of this request, nothing changes."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolesanywhere_auth.errors import ConfigurationError
-from rolesanywhere_auth.secrets import reveal
+from rolesanywhere_auth.errors import CertificateLoadError, ConfigurationError, PassphraseError
+from rolesanywhere_auth.secrets import looks_like_content, reveal
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,46 @@ def test_text_that_cannot_be_encoded_is_not_in_the_error() -> None:
         reveal("hunter2\ud800")
     assert caught.value.__context__ is None
     assert "hunter2" not in "".join(traceback.format_exception_only(caught.value))
+
+
+def test_what_a_callable_raises_is_not_said() -> None:
+    """A secret store's own text may hold the secret: only the kind of its error is named."""
+
+    def ask() -> str:
+        raise LookupError("vault answered: password=hunter2")
+
+    with pytest.raises(PassphraseError, match="raised LookupError") as caught:
+        reveal(ask)
+    assert "hunter2" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_our_own_errors_pass() -> None:
+    """A callable may raise one of this library's errors."""
+
+    def ask() -> str:
+        raise CertificateLoadError("no such file")
+
+    with pytest.raises(CertificateLoadError):
+        reveal(ask)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/etc/pki/app.pem", False),
+        ("app.key", False),
+        ("/a" * 60, False),
+        ("A" * 59, False),
+        ("A" * 60, True),
+        ("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JSUV2UUlCQURBTkJna3Foa2lHOXcwQg==", True),
+        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7/+abcdefghijklm", True),
+        ("a\nb", True),
+        ("x PRIVATE KEY", True),
+        ("-----BEGIN", True),
+        ("ä" * 60, False),
+    ],
+)
+def test_content_given_as_a_path_is_recognised(text: str, expected: bool) -> None:
+    """PEM, base64 of PEM or DER: what must not be shown as if it were a path."""
+    assert looks_like_content(text) is expected

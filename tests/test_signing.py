@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolesanywhere_auth import signing
-from rolesanywhere_auth.errors import UnsupportedKeyError
+from rolesanywhere_auth.errors import SigningError, UnsupportedKeyError
 from rolesanywhere_auth.identity import Identity
 from rolesanywhere_auth.signing import HTTPRequest, sign
 from rolesanywhere_auth.testing import CertificateAuthority
@@ -242,6 +242,23 @@ def test_requests_do_not_show_their_headers(parties: dict[str, Party]) -> None:
 
     assert "Signature" not in repr(signed)
     assert "durationSeconds" in repr(signed)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("hsm pin 1234 wrong"), SigningError("locked")])
+def test_signers_errors_are_typed(parties: dict[str, Party], error: Exception) -> None:
+    """What a signer raises becomes a SigningError that does not repeat its text; ours passes."""
+
+    class Broken:
+        def public_key(self) -> Any:
+            return parties["ec-p256"].certificate.public_key()
+
+        def sign(self, data: bytes) -> bytes:
+            raise error
+
+    identity = parties["ec-p256"].identity._replace(signer=Broken())
+    with pytest.raises(SigningError, match=r"raised RuntimeError|locked") as caught:
+        sign(REQUEST, identity=identity, region="eu-west-1", when=WHEN)
+    assert "1234" not in str(caught.value)
 
 
 def test_unsupported_key_has_no_algorithm() -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -649,3 +650,38 @@ def test_run_drives_an_exchange() -> None:
     assert result == "credentials"
     assert seen == [failure, None, HTTPResponse(201, {}, b"")]
     assert slept == [0.5]
+
+
+def test_socks_proxy_is_refused(session: botocore.session.Session) -> None:
+    """botocore has no SOCKS; its own error would show the password."""
+    settings = config(
+        endpoint_url="https://service.example", proxies={"https": "socks5://u:hunter2@127.0.0.1:1"}
+    )
+
+    with pytest.raises(ConfigurationError, match="SOCKS") as caught:
+        exchange_once(settings, session)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_proxy_password_is_masked(session: botocore.session.Session) -> None:
+    """A proxy that does not answer is an error without its password, in the chain too."""
+    proxy = f"http://user:hunter2@127.0.0.1:{closed_port()}"
+    settings = config(endpoint_url="http://service.example", proxies={"http": proxy})
+
+    with pytest.raises(TransportError) as caught:
+        exchange_once(settings, session)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_ca_bundle_must_be_a_file(session: botocore.session.Session, tmp_path: Path) -> None:
+    """A folder is no bundle: a setting to mend, and no fault of the network."""
+    with pytest.raises(ConfigurationError, match="is no file"):
+        exchange_once(config(endpoint_url="https://127.0.0.1:1", verify=tmp_path), session)
+
+
+def test_broken_aws_config_is_named(config_file: Callable[[str], None]) -> None:
+    """A config file that cannot be parsed is our error, with botocore's as its cause."""
+    config_file("[profile\nbroken")
+
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        transport.resolve_endpoint(config(), botocore.session.Session())

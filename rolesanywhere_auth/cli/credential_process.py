@@ -54,6 +54,13 @@ def add_to(verbs: Any) -> None:
     command.add_argument(
         "--with-proxy", action="store_true", help="no effect: proxies of the environment are used"
     )
+    command.add_argument(
+        "--cache",
+        nargs="?",
+        const=True,
+        metavar="FOLDER",
+        help="share sessions between calls, in memory or in FOLDER; needs the extra cache",
+    )
     command.add_argument("--debug", action="store_true", help="log to standard error; no secrets")
 
 
@@ -82,6 +89,7 @@ def config_of(options: argparse.Namespace) -> RolesAnywhereConfig:
         region=options.region,
         endpoint_url=options.endpoint,
         verify=False if options.no_verify_ssl else None,
+        cache=options.cache,
     )
 
 
@@ -104,9 +112,10 @@ def _passphrase(options: argparse.Namespace) -> str | None:
 
 def run(options: argparse.Namespace) -> int:
     """Sign in and print."""
+    from botocore.exceptions import BotoCoreError
+
     from rolesanywhere_auth.cli import fail
     from rolesanywhere_auth.credentials import create_session
-    from rolesanywhere_auth.errors import RolesAnywhereError
 
     logging.basicConfig(
         stream=sys.stderr,
@@ -115,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     )
     try:
         found = create_session(config_of(options))
-    except RolesAnywhereError as error:
+    except BotoCoreError as error:  # ours are among them
         return fail(error)
     print(json.dumps(found.credential_process()))
     return 0

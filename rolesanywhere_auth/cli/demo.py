@@ -82,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _play(emulator: Emulator) -> None:
+    from botocore.config import Config
+
     from rolesanywhere_auth import RolesAnywhereConfig, boto3_session
 
     stage = _Stage()
@@ -95,13 +97,17 @@ def _play(emulator: Emulator) -> None:
         session_duration=_DURATION,
         endpoint_url=emulator.https_endpoint_url,
         verify=emulator.ca_bundle,
+        proxies={},
     )
     session = boto3_session(config, now=lambda: emulator.now().timestamp())
     stage.step("A boto3 session with this certificate. Nothing is sent yet.")
     stage.show("configuration", f"{config.role_arn} by {setup.certificate}")
     stage.show("sign-ins so far", _sign_ins(emulator))
     clients = {
-        name: session.client(name, endpoint_url=emulator.aws_endpoint_url) for name in ("sts", "s3")
+        name: session.client(
+            name, endpoint_url=emulator.aws_endpoint_url, config=Config(proxies={})
+        )
+        for name in ("sts", "s3")
     }
     _use(stage, emulator, clients, session)
     _renew(stage, emulator, clients["sts"], session)

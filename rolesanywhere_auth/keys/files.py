@@ -29,6 +29,7 @@ from rolesanywhere_auth.errors import (
     SigningError,
     UnsupportedKeyError,
 )
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import check_signer, unsupported_key
 from rolesanywhere_auth.keys._pkcs8 import decrypt, mldsa_private_key, read_private_key_info
 from rolesanywhere_auth.secrets import Passphrase, reveal
@@ -109,7 +110,8 @@ class FileSigner:
             SigningError: The key is damaged.
         """
         try:
-            return self._sign(data)
+            with local_work():
+                return self._sign(data)
         except (ValueError, InternalError) as error:
             raise SigningError(
                 f"{self.source}: the {self.kind} key does not sign: {error}. It may be damaged.",

@@ -53,6 +53,10 @@ class Setup:
             "private_key": self.private_key,
             "certificate_chain": self.chain,
             "endpoint_url": self.endpoint_url,
+            # whatever the environment says, this is loopback
+            "proxies": {},
+            "use_fips_endpoint": False,
+            "use_dualstack_endpoint": False,
         }
 
 

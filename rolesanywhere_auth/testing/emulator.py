@@ -86,6 +86,7 @@ class Emulator:
         self._fronts: dict[str, HTTPFront] = {}
         self._moto: MotoServer | None = None
         self._workshop = Workshop(self._service)
+        self._role_names: dict[str, int] = {}
         self._ca_bundle: Path | None = None
         self._clients = Clients(region)
 
@@ -143,6 +144,7 @@ class Emulator:
     def _forget(self) -> None:
         self._service.clear()
         self._workshop.forget()
+        self._role_names.clear()
 
     def _moto_server(self, stack: contextlib.ExitStack) -> MotoServer:
         from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
@@ -331,7 +333,8 @@ class Emulator:
                 here when *authority* is an intermediate.
             common_name: Of the certificate.
             key_type: Of the certificate's key.
-            role_name: Of a new role that trusts the new trust anchor alone.
+            role_name: Of a new role that trusts the new trust anchor alone; a number is
+                added where it is taken.
             role_arn: An existing role, instead of a new one.
             policy: What the new role may do; needs ``aws=True`` to have an effect.
             session_duration: Seconds, of the profile; the role allows as much.
@@ -340,7 +343,7 @@ class Emulator:
         authority = authority or CertificateAuthority(now=self.now)
         anchor_arn = self._workshop.trust_anchor(anchor or authority, issuer=authority)
         role_arn = role_arn or self.create_role(
-            role_name,
+            self._unused(role_name),
             trust_anchor_arn=anchor_arn,
             policy=policy,
             max_session_duration=max(session_duration, 3600),
@@ -360,6 +363,11 @@ class Emulator:
             files=leaf.write_to(tempfile.mkdtemp(dir=self._folder())),
             endpoint_url=self.endpoint_url,
         )
+
+    def _unused(self, role_name: str) -> str:
+        """*role_name*, or with a number behind it where another `set_up` took it."""
+        self._role_names[role_name] = count = self._role_names.get(role_name, 0) + 1
+        return role_name if count == 1 else f"{role_name}-{count}"
 
     def create_trust_anchor(self, authority: CertificateAuthority) -> str:
         """Make an enabled trust anchor of *authority*'s certificate and return its ARN."""

@@ -67,6 +67,9 @@ def test_set_up_is_least_privilege_and_complete(emulator, create_session):
         "private_key",
         "certificate_chain",
         "endpoint_url",
+        "proxies",
+        "use_fips_endpoint",
+        "use_dualstack_endpoint",
     }
     assert arguments["certificate_chain"] is None
     assert setup.certificate.read_text() == setup.leaf.certificate_pem
@@ -224,3 +227,12 @@ def test_region_and_account_are_adjustable(create_session, now):
     assert setup.trust_anchor_arn.startswith(prefix)
     assert setup.role_arn == "arn:aws-us-gov:iam::999988887777:role/app"
     assert session["assumedRoleUser"]["arn"].startswith("arn:aws-us-gov:sts::999988887777:")
+
+
+def test_two_setups_do_not_disturb_each_other(emulator, create_session):
+    """Each set_up has a role of its own, which trusts its own trust anchor."""
+    first, second = emulator.set_up(), emulator.set_up()
+
+    assert first.role_arn != second.role_arn
+    for setup in (first, second):
+        assert create_session(setup).status == 201

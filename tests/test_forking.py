@@ -1,0 +1,223 @@
+"""Forking while another thread is in the middle of local work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rolesanywhere_auth import forking
+from rolesanywhere_auth.forking import local_work
+from rolesanywhere_auth.testing import Emulator
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+PREFORK = """
+import json, os, sys, threading, time
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
+
+credentials = RolesAnywhereCredentials(RolesAnywhereConfig(**json.loads(sys.argv[1])))
+first = threading.Thread(target=credentials.get_frozen_credentials)
+first.start()
+children = []
+for _ in range(25):
+    child = os.fork()
+    if not child:
+        try:
+            credentials.get_frozen_credentials()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+    time.sleep(0.004)
+first.join()
+end = time.monotonic() + 10
+hung = failed = 0
+for child in children:
+    done, status = os.waitpid(child, os.WNOHANG)
+    while not done and time.monotonic() < end:
+        time.sleep(0.01)
+        done, status = os.waitpid(child, os.WNOHANG)
+    if not done:
+        hung += 1
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    elif status:
+        failed += 1
+print(json.dumps({"hung": hung, "failed": failed, "children": len(children)}))
+"""
+
+
+def test_children_forked_during_the_first_sign_in(repository: Path) -> None:
+    """None hangs, and none finds a half-made module, whenever it was forked.
+
+    Over plain HTTP: a TLS handshake is not guarded.
+    """
+    with Emulator() as emulator:
+        arguments = emulator.set_up().config_arguments()
+        done = subprocess.run(
+            [sys.executable, "-c", PREFORK, json.dumps(arguments, default=str)],
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"hung": 0, "failed": 0, "children": 25}, done.stderr
+
+
+@contextmanager
+def working_thread(*, until: threading.Event) -> Iterator[threading.Thread]:
+    """Another thread within `local_work()`, until *until*."""
+    inside = threading.Event()
+
+    def work() -> None:
+        with local_work():
+            inside.set()
+            until.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        yield thread
+    finally:
+        until.set()
+        thread.join()
+
+
+def can_work() -> bool:
+    """Whether a thread other than this one gets the lock without waiting."""
+    free: list[bool] = []
+
+    def work() -> None:
+        free.append(forking._lock.acquire(blocking=False))
+        if free[0]:
+            forking._lock.release()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return free[0]
+
+
+def fork_and_see() -> bool:
+    """Whether the lock can be had in a forked child."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - a process of its own
+        os._exit(0 if can_work() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_fork_waits() -> None:
+    """The fork takes place after the other thread's work, and the lock is free in both."""
+    over = threading.Event()
+    timer = threading.Timer(0.05, over.set)
+    with working_thread(until=over) as thread:
+        timer.start()
+        free_in_child = fork_and_see()
+        waited = over.is_set()
+
+    assert waited
+    assert free_in_child
+    assert not thread.is_alive()
+    assert can_work()
+
+
+def test_a_fork_within_the_work_of_its_own_thread() -> None:
+    """It does not wait for itself; in the parent the work is still guarded afterwards."""
+    with local_work(), local_work():
+        child = os.fork()
+        if child == 0:  # pragma: no cover - a process of its own
+            with local_work():
+                held = not can_work()
+            os._exit(0 if held else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert not can_work()
+
+    assert can_work()
+
+
+def test_a_fork_that_waited_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so long it goes on; the child has a lock that works, the parent's is untouched."""
+    monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
+    with working_thread(until=threading.Event()):
+        free_in_child = fork_and_see()
+        held = not can_work()
+
+    assert free_in_child
+    assert held
+    assert can_work()
+
+
+def test_the_childs_handler_after_waiting_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock whose owner is not there is replaced; work begun before still ends with the old."""
+    monkeypatch.setattr(forking, "_lock", threading.RLock())
+    old = forking._lock
+    with working_thread(until=threading.Event()):
+        forking._after_fork_in_child()
+
+        assert forking._lock is not old
+        assert can_work()
+
+
+def test_work_that_waited_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done unguarded, and leaves the lock with who has it."""
+    monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
+    done = False
+    with working_thread(until=threading.Event()):
+        with local_work():
+            done = True
+        held = not can_work()
+
+    assert done
+    assert held
+
+
+def test_an_error_within_the_work() -> None:
+    """The lock is free after it."""
+    with pytest.raises(ZeroDivisionError), local_work():
+        raise ZeroDivisionError
+
+    assert can_work()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_preload_imports_no_more_than_a_sign_in(repository: Path, cache: bool) -> None:
+    """The signer, and the cache where there is one; neither X.509 nor filelock."""
+    code = f"""
+import sys
+from rolesanywhere_auth.forking import preload
+preload(cache={cache})
+print(*("rolesanywhere_auth.keys.files" in sys.modules, "rolesanywhere_auth.cache" in sys.modules,
+        "cryptography.x509" in sys.modules, "filelock" in sys.modules))
+"""
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True)
+
+    assert found.split() == ["True", str(cache), "False", "False"]
+    forking.preload(cache=cache)
+
+
+def test_a_system_without_fork(repository: Path) -> None:
+    """Where there are no such handlers, the module does without."""
+    code = (
+        "import logging, os, threading\ndel os.register_at_fork\n"
+        "from rolesanywhere_auth.forking import local_work\n"
+        "with local_work(): print('done')\n"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True)
+
+    assert found == "done\n"
