@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import pickle
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -485,6 +486,36 @@ def test_processes_may_share_sessions(
     assert second != first
     assert one.get_frozen_credentials() == second
     assert sign_ins(emulator) == 2
+
+
+def test_cache_lies_in_memory_unless_told_otherwise(
+    emulator: Emulator, config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cache=True means a private folder in the user's run-time directory."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        shared = replace(config, cache=True)
+        keys = {RolesAnywhereCredentials(shared).access_key for _ in range(2)}
+        assert list(Path(folder).iterdir())
+
+    assert len(keys) == 1
+    assert sign_ins(emulator) == 1
+
+
+def test_missing_certificate_is_logged_once(
+    config: RolesAnywhereConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that is not there stands in the log once, however often it is looked for."""
+    caplog.set_level(logging.DEBUG)
+    clock = Time()
+    credentials = credentials_for(replace(config, certificate="/no/such/file.pem"), clock)
+    for _ in range(3):
+        with pytest.raises(CertificateLoadError):
+            credentials.get_frozen_credentials()
+        clock.ahead += 6
+
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+    assert caplog.text.count("signing in failed:\n") == 3  # where, at DEBUG
 
 
 def test_create_session_is_one_call(emulator: Emulator, config: RolesAnywhereConfig) -> None:

@@ -229,3 +229,18 @@ def test_windows_move_with_success_only(world: World) -> None:
     world.time += 2
     world.gives("next", lifetime=900)
     assert world.call() == "next"
+
+
+def test_first_use_does_not_undo_a_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New credentials that land while old ones are used for the first time stay."""
+    world = World()
+    newer = snapshot("newer", now=world.time, lifetime=3600)
+    world.renewal.snapshot = snapshot("older", now=world.time, lifetime=3600)
+
+    def land(_: Keeper) -> bool:
+        world.renewal.snapshot = newer
+        return True
+
+    monkeypatch.setattr(Keeper, "ensure", land)
+    assert world.call() == "older"
+    assert world.renewal.snapshot is newer

@@ -779,3 +779,11 @@ def test_what_was_read_is_not_shown() -> None:
     assert repr([material, block]) == (
         "[Material(source='app.key', role='private_key'), KeyBlock(label='PRIVATE KEY', pem=True)]"
     )
+
+
+def test_overlong_path_is_not_shown() -> None:
+    """What is too long for a path may be something else by mistake."""
+    text = "key.=" * 60
+    with pytest.raises(PrivateKeyLoadError, match="a path of 300 characters") as caught:
+        FileSigner.load(text)
+    assert "key.=" not in str(caught.value)
