@@ -197,6 +197,10 @@ def test_back_off_after_a_failure(world: World) -> None:
     assert world.calls == 2
     world.time += 2
     assert world.renewal.circuit_state == "half-open"
+    world.fails("heals")
+    assert world.call() == "old"
+    assert world.renewal.circuit_state == "open"
+    world.time += 301
     world.gives("new")
     assert world.call() == "new"
     assert world.renewal.circuit_state == "closed"
