@@ -156,6 +156,25 @@ def test_the_second_process_takes_what_the_first_got(
     assert (caller.sign_ins, other.sign_ins) == (1, 0)
 
 
+def test_an_entry_that_came_while_waiting_for_the_lock_is_taken(
+    caller: Caller, new_caller: Callable[[], Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds nothing and then gets the lock looks again before it signs in."""
+    first = caller()
+    other = new_caller()
+    real = HostCache._read
+    looks: list[str] = []
+
+    def read(self: HostCache, key: str) -> Any:
+        looks.append(key)
+        return None if len(looks) == 1 else real(self, key)
+
+    monkeypatch.setattr(HostCache, "_read", read)
+
+    assert other() == first
+    assert (len(looks), other.sign_ins) == (2, 0)
+
+
 def test_files_are_private_whatever_the_umask(caller: Caller, folder: Path) -> None:
     """The folder is 0700, the entry and the lock 0600, and no other file is left."""
     os.umask(0)
