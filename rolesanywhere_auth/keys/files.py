@@ -147,7 +147,7 @@ def _sign_rsa(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), SHA256())
 
 
-class _ECDSA(ec.ECDSA):
+class SHA256ECDSA(ec.ECDSA):
     """ECDSA with SHA-256 and a random nonce, which need not ask what OpenSSL can do.
 
     Its base class does, and imports all ciphers for that: 5 ms at the first signature.
@@ -161,7 +161,7 @@ class _ECDSA(ec.ECDSA):
 
 
 def _sign_ec(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
-    return key.sign(data, _ECDSA())
+    return key.sign(data, SHA256ECDSA())
 
 
 def _no_key(contents: Contents) -> str:
