@@ -21,6 +21,7 @@ from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.state import IssuedSession, partition_of
 from rolesanywhere_auth.testing.service.wire import Refusal
 
@@ -55,6 +56,7 @@ class Emulator:
         strict: Refuse requests that AWS accepts and only records in CloudTrail
             (unsigned headers, an algorithm that is not the key's).
         max_skew: How far the date of a request may be from *clock*.
+        limits: How many resources there may be; by default AWS's quotas.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Emulator:
         clock: Callable[[], datetime] | None = None,
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        limits: Limits | None = None,
     ) -> None:
         self.region = region
         self.account_id = account_id
@@ -81,6 +84,7 @@ class Emulator:
             random=os.urandom,
             strict=strict,
             max_skew=max_skew,
+            limits=limits,
         )
         self._running = contextlib.ExitStack()
         self._fronts: dict[str, HTTPFront] = {}

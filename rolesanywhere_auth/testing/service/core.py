@@ -9,10 +9,12 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 from rolesanywhere_auth.testing.service.audit import Event
+from rolesanywhere_auth.testing.service.callers import Caller
 from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
 from rolesanywhere_auth.testing.service.faults import Faults, RawAnswer, raw
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.state import State
 from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
 
@@ -30,6 +32,7 @@ class Service:
         random: a source of random bytes, ``os.urandom`` outside of tests.
         strict: refuse what AWS tolerates and only records in CloudTrail.
         max_skew: how far ``X-Amz-Date`` may be from *clock*.
+        limits: the quotas of each account and Region; by default AWS's.
     """
 
     def __init__(
@@ -42,15 +45,22 @@ class Service:
         random: Callable[[int], bytes],
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        limits: Limits | None = None,
     ) -> None:
         self.state = State()
         self.events: list[Event] = []
         self.faults = Faults()
         self.directory = directory
+        self.account_id = account_id
         self._clock = clock
         self._random = random
         self._control_plane = ControlPlane(
-            self.state, account_id=account_id, region=region, new_id=self._new_id
+            self.state,
+            account_id=account_id,
+            region=region,
+            new_id=self._new_id,
+            directory=directory,
+            limits=limits or Limits(),
         )
         self._create_session = CreateSession(
             self.state,
@@ -61,8 +71,12 @@ class Service:
             strict=strict,
         )
 
-    def handle(self, request: Request) -> RawAnswer:
+    def handle(self, request: Request, *, caller: Caller | None = None) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
+
+        Args:
+            request: what came in.
+            caller: who signed a control-plane call; by default the account's root.
 
         Raises:
             Dropped: an injected fault wants the connection closed without an answer.
@@ -72,7 +86,7 @@ class Service:
         request_id = self._new_id()
         now = self._clock().astimezone(timezone.utc)
         if answer is None:
-            answer = raw(self._respond(request, now, request_id, is_session=is_session))
+            answer = raw(self._respond(request, now, request_id, caller, is_session=is_session))
         return _dressed(answer, now, request_id)
 
     def refuse(self, refusal: Refusal) -> RawAnswer:
@@ -89,13 +103,19 @@ class Service:
             self.directory.clear()
 
     def _respond(
-        self, request: Request, now: datetime, request_id: str, *, is_session: bool
+        self,
+        request: Request,
+        now: datetime,
+        request_id: str,
+        caller: Caller | None,
+        *,
+        is_session: bool,
     ) -> Response:
         with self.state.lock:
             try:
                 if is_session:
                     return self._create_session.handle(request, now=now, request_id=request_id)
-                return self._control_plane.handle(request, now=now)
+                return self._control_plane.handle(request, now=now, caller=caller)
             except Refusal as refusal:
                 return refusal.response()
             except Exception as error:
