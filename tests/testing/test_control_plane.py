@@ -702,16 +702,16 @@ def test_tag_keys_have_a_case_and_a_reserved_prefix(client):
         ({"key": "", "value": ""}, "greater than or equal to 1"),
         ({"key": "k" * 129, "value": ""}, "less than or equal to 128"),
         ({"key": "k", "value": "v" * 257}, "less than or equal to 256"),
-        ({"key": "ü", "value": ""}, "regular expression pattern: [ a-zA-Z0-9_.:/=+@-]*"),
+        ({"key": "ü", "value": ""}, "Member must satisfy regular expression pattern: "),
     ],
 )
 def test_tag_has_a_form(careless, tag, text):
-    """Length and alphabet of tags are the model's."""
+    """Length and alphabet of tags are the model's; the text does not repeat a sensitive value."""
     arn = profile(careless)["profileArn"]
 
     with pytest.raises(careless.exceptions.ValidationException, match=re.escape(text)):
         careless.tag_resource(resourceArn=arn, tags=[tag])
-    with pytest.raises(careless.exceptions.ValidationException, match=r"at 'tagKeys' failed"):
+    with pytest.raises(careless.exceptions.ValidationException, match="Value at 'tagKeys' failed"):
         careless.untag_resource(resourceArn=arn, tagKeys=["ok", "nö"])
 
 
@@ -836,7 +836,7 @@ def test_regions_do_not_see_each_other(client, emulator, authority):
                 "1 validation error detected: Value '[x, y]' at 'roleArns' failed to satisfy "
                 "constraint: Member must satisfy constraint: [Member must have length less than "
                 "or equal to 1011, Member must have length greater than or equal to 1, "
-                "Member must satisfy regular expression pattern: arn:aws"
+                "Member must satisfy regular expression pattern: "
             ),
         ),
         (
@@ -870,7 +870,7 @@ def test_regions_do_not_see_each_other(client, emulator, authority):
         (
             "tag_resource",
             {"resourceArn": "x", "tags": [{"key": "k", "value": None}]},
-            "Value null at 'tags.1.member.value' failed",
+            "1 validation error detected: Value at 'tags.1.member.value' failed",
         ),
         (
             "update_profile",

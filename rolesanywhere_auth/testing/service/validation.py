@@ -16,10 +16,10 @@ from botocore.model import ListShape, Shape, StructureShape
 from rolesanywhere_auth.testing.service.wire import Refusal, invalid
 
 
-def constraint_failure(value: Any, where: str, rule: str) -> str:
-    """One failure, as the Smithy runtime words it."""
-    shown = "null" if value is None else f"'{_shown(value)}'"
-    return f"Value {shown} at '{where}' failed to satisfy constraint: {rule}"
+def constraint_failure(value: Any, where: str, rule: str, *, sensitive: bool = False) -> str:
+    """One failure, as the Smithy runtime words it; a sensitive value is not shown."""
+    shown = "" if sensitive else " null" if value is None else f" '{_shown(value)}'"
+    return f"Value{shown} at '{where}' failed to satisfy constraint: {rule}"
 
 
 def refusal(failures: list[str]) -> Refusal:
@@ -54,7 +54,9 @@ def _structure(shape: StructureShape, value: Mapping[str, Any], where: str) -> I
     prefix = f"{where}." if where else ""
     for name in shape.required_members:
         if name not in value:
-            yield constraint_failure(None, prefix + name, "Member must not be null")
+            sensitive = shape.members[name].metadata.get("sensitive", False)
+            rule = "Member must not be null"
+            yield constraint_failure(None, prefix + name, rule, sensitive=sensitive)
     for name, item in value.items():
         yield from _failures(shape.members[name], item, prefix + name)
 
@@ -77,7 +79,8 @@ def members_failure(
     not, and does not say which entry breaks them.
     """
     texts = ", ".join(text for text, _ in _string_rules(rules))
-    return constraint_failure(value, where, f"{which} must satisfy constraint: [{texts}]")
+    rule = f"{which} must satisfy constraint: [{texts}]"
+    return constraint_failure(value, where, rule, sensitive=rules.get("sensitive", False))
 
 
 def _shown(value: Any) -> str:
@@ -97,7 +100,7 @@ def string_failures(rules: Mapping[str, Any], value: str | bytes, where: str) ->
     """Failures of one string or blob by ``min``, ``max``, ``pattern`` and ``enum``."""
     for text, is_broken in _string_rules(rules):
         if is_broken(value):
-            yield constraint_failure(value, where, text)
+            yield constraint_failure(value, where, text, sensitive=rules.get("sensitive", False))
 
 
 def _string_rules(
