@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.errors import MissingExtraError
+from rolesanywhere_auth.testing._aws import moto_directory
 from rolesanywhere_auth.testing._clients import Clients, create_role
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
 from rolesanywhere_auth.testing._workshop import Workshop
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
-    from rolesanywhere_auth.testing.service.directory import Directory
 
 
 class Emulator:
@@ -77,7 +76,7 @@ class Emulator:
         self._ahead = timedelta()
         self._directory = None if aws else MemoryDirectory(random=os.urandom)
         self._service = Service(
-            directory=self._directory or _moto_directory(self.now),
+            directory=self._directory or moto_directory(self.now),
             region=region,
             account_id=account_id,
             clock=self.now,
@@ -388,15 +387,3 @@ class Emulator:
     def _folder(self) -> Path:
         self._front("http")
         return Path(self.ca_bundle).parent
-
-
-def _moto_directory(clock: Callable[[], datetime]) -> Directory:
-    try:
-        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Emulator(aws=True) needs moto ({error}); "
-            "install it with: pip install 'rolesanywhere-auth[testing]'",
-            extra="testing",
-        ) from error
-    return MotoDirectory(clock=clock)

@@ -11,9 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.model import DenormalizedStructureBuilder
 
-from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator, Limits
 from rolesanywhere_auth.testing.service import validation
-from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.wire import Refusal
 
 CRL_DP = "crlDpRevocationEnabled"
