@@ -695,6 +695,34 @@ def test_checks_are_made_in_the_documented_order(emulator, create_session, autho
     assert [text[: len(start)] for text, start in zip(seen, beginnings, strict=True)] == beginnings
 
 
+@pytest.mark.parametrize(("count", "status"), [(50, 201), (51, 403)])
+def test_session_takes_fifty_tags(emulator, create_session, count, status):
+    """STS takes 50 session tags; a certificate that gives more cannot sign in."""
+    setup = emulator.set_up()
+    profile_id = setup.profile_arn.rpartition("/")[2]
+    client = emulator.control_plane()
+    for field in ("x509Issuer", "x509SAN", "x509Subject"):
+        client.delete_attribute_mapping(profileId=profile_id, certificateField=field)
+    oids = [f"1.3.6.1.4.1.55555.{number}" for number in range(count)]
+    rules = [{"specifier": oid} for oid in oids]
+    client.put_attribute_mapping(
+        profileId=profile_id, certificateField="x509Subject", mappingRules=rules
+    )
+    subject = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), "v") for oid in oids])
+
+    answer = create_session(setup, leaf=setup.authority.issue(subject=subject))
+
+    assert answer.status == status
+    if status == 403:
+        assert answer.refusal[2] == (
+            f"Unable to assume role for {setup.role_arn}. The certificate gives 51 session tags; "
+            "50 are allowed"
+        )
+        (summary,) = client.list_subjects()["subjects"]
+        subject = client.get_subject(subjectId=summary["subjectId"])["subject"]
+        assert subject["credentials"][0]["failed"] is True
+
+
 # What is remembered
 
 
