@@ -24,6 +24,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -222,9 +223,12 @@ def _backend_class(service: Service) -> type[BaseBackend]:
 def _answer(service: Service, request: Any, full_url: str, headers: Any) -> MotoAnswer:
     received = _request(request, full_url, headers)
     try:
-        answer = service.handle(received, caller=identify(received, service.account_id))
+        received = replace(received, caller=identify(received, service.account_id))
     except Refusal as refusal:
         answer = service.refuse(refusal)
+        return answer.status, dict(answer.headers), answer.body
+    try:
+        answer = service.handle(received)
     except Dropped:
         raise ConnectionResetError("The emulator was told to drop the connection.") from None
     return answer.status, dict(answer.headers), answer.body

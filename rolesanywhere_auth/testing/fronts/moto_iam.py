@@ -46,14 +46,22 @@ def identify(request: Request, account_id: str) -> Caller | None:
             )
         return None
     if enforcing:
-        signed = _Signed(request, account_id)
-        signed.check_signature()
-        return Caller(signed.arn, signed.check)
+        return _checked(request, account_id)
     headers = _headers(request)
     try:
         return Caller(create_access_key(account_id, partition_of(found[2]), found[1], headers).arn)
     except CreateAccessKeyFailure:
         return None
+
+
+def _checked(request: Request, account_id: str) -> Caller:
+    def check(action: str, resource: str) -> None:
+        # Anew each time: moto means such an object for one action.
+        _Signed(request, account_id).check(action, resource)
+
+    signed = _Signed(request, account_id)
+    signed.check_signature()
+    return Caller(signed.arn, check)
 
 
 def _headers(request: Request) -> Any:

@@ -59,8 +59,8 @@ class ControlPlane:
         self._limits = limits
         self._codec = Codec()
 
-    def handle(self, request: Request, *, now: datetime, caller: Caller | None = None) -> Response:
-        """Answer *request*, by default as if the account's root had signed it.
+    def handle(self, request: Request, *, now: datetime) -> Response:
+        """Answer *request*.
 
         Raises:
             Refusal: for a path the model lacks (404), an operation the emulator lacks
@@ -80,7 +80,7 @@ class ControlPlane:
             raise Refusal(501, "NotImplementedException", text)
         shelf = self._shelf(request)
         root = f"arn:{partition_of(shelf.region)}:iam::{shelf.account_id}:root"
-        caller = caller or Caller(root)
+        caller = request.caller or Caller(root)
         members = self._codec.parse(operation, uri, request)
         caller.check(f"rolesanywhere:{operation.name}", resource_of(members, shelf))
         call = Call(

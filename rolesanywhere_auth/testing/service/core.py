@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 from rolesanywhere_auth.testing.service.audit import Event
-from rolesanywhere_auth.testing.service.callers import Caller
 from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
@@ -71,12 +70,8 @@ class Service:
             strict=strict,
         )
 
-    def handle(self, request: Request, *, caller: Caller | None = None) -> RawAnswer:
+    def handle(self, request: Request) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
-
-        Args:
-            request: what came in.
-            caller: who signed a control-plane call; by default the account's root.
 
         Raises:
             Dropped: an injected fault wants the connection closed without an answer.
@@ -86,7 +81,7 @@ class Service:
         request_id = self._new_id()
         now = self._clock().astimezone(timezone.utc)
         if answer is None:
-            answer = raw(self._respond(request, now, request_id, caller, is_session=is_session))
+            answer = raw(self._respond(request, now, request_id, is_session=is_session))
         return _dressed(answer, now, request_id)
 
     def refuse(self, refusal: Refusal) -> RawAnswer:
@@ -103,19 +98,13 @@ class Service:
             self.directory.clear()
 
     def _respond(
-        self,
-        request: Request,
-        now: datetime,
-        request_id: str,
-        caller: Caller | None,
-        *,
-        is_session: bool,
+        self, request: Request, now: datetime, request_id: str, *, is_session: bool
     ) -> Response:
         with self.state.lock:
             try:
                 if is_session:
                     return self._create_session.handle(request, now=now, request_id=request_id)
-                return self._control_plane.handle(request, now=now, caller=caller)
+                return self._control_plane.handle(request, now=now)
             except Refusal as refusal:
                 return refusal.response()
             except Exception as error:
