@@ -6,12 +6,13 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.errors import MissingExtraError
-from rolesanywhere_auth.testing._clients import Clients, create_role
+from rolesanywhere_auth.testing._clients import Clients, check_role_duration, create_role
+from rolesanywhere_auth.testing._clock import Clock
+from rolesanywhere_auth.testing._moto import moto_directory
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafKeyType
@@ -20,15 +21,15 @@ from rolesanywhere_auth.testing.fronts.tls import server_context
 from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
+from rolesanywhere_auth.testing.service.fault_verbs import Faults, refusal_answer
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.metrics import Metrics
 from rolesanywhere_auth.testing.service.state import IssuedSession, partition_of
-from rolesanywhere_auth.testing.service.wire import Refusal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
-    from rolesanywhere_auth.testing.service.directory import Directory
 
 
 class Emulator:
@@ -51,10 +52,12 @@ class Emulator:
             so that the sessions work with STS, IAM and S3 at `aws_endpoint_url`.
             moto's state is global to the process: one such emulator at a time.
         clock: The present moment, with a time zone; by default the machine's clock
-            and what `advance` added.
+            as `advance` and `set_time` moved it.
         strict: Refuse requests that AWS accepts and only records in CloudTrail
-            (unsigned headers, an algorithm that is not the key's).
+            (unsigned headers, an algorithm that is not the key's, an empty body).
         max_skew: How far the date of a request may be from *clock*.
+        quotas: Refuse calls above AWS's quotas of calls a second; `set_up`,
+            `create_trust_anchor` and `revoke` do not count.
     """
 
     def __init__(
@@ -66,27 +69,27 @@ class Emulator:
         clock: Callable[[], datetime] | None = None,
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        quotas: bool = False,
     ) -> None:
         self.region = region
         self.account_id = account_id
         self._aws = aws
-        self._given_clock = clock
-        self._ahead = timedelta()
+        self._clock = Clock(clock)
         self._directory = None if aws else MemoryDirectory(random=os.urandom)
         self._service = Service(
-            directory=self._directory or _moto_directory(self.now),
+            directory=self._directory or moto_directory(self.now),
             region=region,
             account_id=account_id,
             clock=self.now,
             random=os.urandom,
             strict=strict,
             max_skew=max_skew,
+            quotas=quotas,
         )
         self._running = contextlib.ExitStack()
         self._fronts: dict[str, HTTPFront] = {}
         self._moto: MotoServer | None = None
         self._workshop = Workshop(self._service)
-        self._role_names: dict[str, int] = {}
         self._ca_bundle: Path | None = None
         self._clients = Clients(region)
 
@@ -120,6 +123,7 @@ class Emulator:
 
     def stop(self) -> None:
         """Close all connections and remove all files; nothing happens if it does not run."""
+        self.faults.clear()  # which may hold calls
         self._running.close()
         self._moto = self._ca_bundle = None
         self._forget()
@@ -136,7 +140,7 @@ class Emulator:
 
     def clear(self) -> None:
         """Back to an empty service with a clock that tells the time; the ports stay."""
-        self._ahead = timedelta()
+        self._clock.reset()
         self._forget()
         if self._moto is not None:
             self._moto.reset()
@@ -144,7 +148,6 @@ class Emulator:
     def _forget(self) -> None:
         self._service.clear()
         self._workshop.forget()
-        self._role_names.clear()
 
     def _moto_server(self, stack: contextlib.ExitStack) -> MotoServer:
         from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
@@ -195,24 +198,48 @@ class Emulator:
 
     def now(self) -> datetime:
         """The emulator's time, with a time zone."""
-        if self._given_clock is not None:
-            return self._given_clock()
-        return datetime.now(timezone.utc) + self._ahead
+        return self._clock.now()
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Move the emulator's clock forward; the clients' clocks stay where they are.
+        """Move the emulator's clock, back if *seconds* are negative; the clients' clocks stay.
 
         Raises:
             RuntimeError: The emulator was given a clock: move that one.
         """
-        if self._given_clock is not None:
-            raise RuntimeError("This emulator goes by the clock it was given; move that one.")
-        self._ahead += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        self._clock.advance(seconds)
+
+    def set_time(self, moment: datetime) -> None:
+        """Let it be *moment* now; the clock goes on from there.
+
+        Raises:
+            ValueError: *moment* has no time zone.
+            RuntimeError: The emulator was given a clock: move that one.
+        """
+        self._clock.set(moment)
 
     @property
     def events(self) -> list[Event]:
         """One event per CreateSession that reached the service, oldest first."""
         return self._service.events
+
+    def cloudtrail(self) -> list[dict[str, Any]]:
+        """All calls, the control plane's too, as CloudTrail records, oldest first."""
+        return [event.cloudtrail() for event in list(self._service.trail.calls)]
+
+    @property
+    def metrics(self) -> Metrics:
+        """What CloudWatch would count: successes, failures, days to expiry."""
+        return self._service.metrics
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What EventBridge would get about certificates that end soon, oldest first."""
+        return self._service.notices
+
+    @property
+    def faults(self) -> Faults:
+        """What may go wrong with CreateSession, by name: ``faults.next(2).refuse()``."""
+        return self._service.faults
 
     @property
     def sessions(self) -> list[IssuedSession]:
@@ -238,11 +265,8 @@ class Emulator:
         retry_after: int | None = None,
     ) -> None:
         """Refuse the next *count* CreateSession calls; *retry_after* in seconds."""
-        response = Refusal(status, code, message).response()
-        headers = {"Content-Type": "application/json", **response.headers}
-        if retry_after is not None:
-            headers["Retry-After"] = str(retry_after)
-        self.inject(*[(status, headers, response.encoded())] * count)
+        answer = refusal_answer(status, code=code, message=message, retry_after=retry_after)
+        self.inject(*[answer] * count)
 
     # Clients
 
@@ -293,10 +317,7 @@ class Emulator:
         Raises:
             ValueError: *max_session_duration* is out of these bounds.
         """
-        if not 3600 <= max_session_duration <= 43200:
-            raise ValueError(
-                f"max_session_duration must be 3600 to 43200 seconds, not {max_session_duration}"
-            )
+        check_role_duration(max_session_duration)
         document = trust_policy or least_privilege_trust_policy(
             region=self.region, account_id=self.account_id, trust_anchor_arn=trust_anchor_arn
         )
@@ -343,7 +364,7 @@ class Emulator:
         authority = authority or CertificateAuthority(now=self.now)
         anchor_arn = self._workshop.trust_anchor(anchor or authority, issuer=authority)
         role_arn = role_arn or self.create_role(
-            self._unused(role_name),
+            self._workshop.unused(role_name),
             trust_anchor_arn=anchor_arn,
             policy=policy,
             max_session_duration=max(session_duration, 3600),
@@ -364,11 +385,6 @@ class Emulator:
             endpoint_url=self.endpoint_url,
         )
 
-    def _unused(self, role_name: str) -> str:
-        """*role_name*, or with a number behind it where another `set_up` took it."""
-        self._role_names[role_name] = count = self._role_names.get(role_name, 0) + 1
-        return role_name if count == 1 else f"{role_name}-{count}"
-
     def create_trust_anchor(self, authority: CertificateAuthority) -> str:
         """Make an enabled trust anchor of *authority*'s certificate and return its ARN."""
         return self._workshop.trust_anchor(authority)
@@ -384,15 +400,3 @@ class Emulator:
     def _folder(self) -> Path:
         self._front("http")
         return Path(self.ca_bundle).parent
-
-
-def _moto_directory(clock: Callable[[], datetime]) -> Directory:
-    try:
-        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Emulator(aws=True) needs moto ({error}); "
-            "install it with: pip install 'rolesanywhere-auth[testing]'",
-            extra="testing",
-        ) from error
-    return MotoDirectory(clock=clock)

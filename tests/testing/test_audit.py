@@ -13,6 +13,7 @@ from rolesanywhere_auth.testing.service.audit import Check, Checks, Event, reaso
 from rolesanywhere_auth.testing.service.wire import Reason, access_denied
 
 ALL_CHECKS = [
+    "quota",
     "parameters",
     "signature",
     "trust anchor and profile exist",
@@ -66,8 +67,8 @@ def test_refusal_names_its_check_and_the_hidden_reason(emulator, create_session)
 
     event = last(emulator)
     assert text == event.error_message == "Untrusted signing certificate"
-    assert [check.name for check in event.checks] == ALL_CHECKS[:6]
-    assert [check.passed for check in event.checks] == [True] * 5 + [False]
+    assert [check.name for check in event.checks] == ALL_CHECKS[:7]
+    assert [check.passed for check in event.checks] == [True] * 6 + [False]
     assert event.refused_by == Check(
         "path to the trust anchor",
         False,
@@ -112,7 +113,8 @@ def test_unreadable_request_has_one_check(emulator, create_session):
     create_session(emulator.set_up(), body=b"[")
 
     assert [(check.name, check.passed) for check in last(emulator).checks] == [
-        ("parameters", False)
+        ("quota", True),
+        ("parameters", False),
     ]
 
 
