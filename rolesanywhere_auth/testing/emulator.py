@@ -103,15 +103,12 @@ class Emulator:
         """
         if self._fronts:
             raise RuntimeError("The emulator runs already; call stop() first.")
+        folder = tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
         with contextlib.ExitStack() as stack:
             # Undo a start that fails half way as well.
             stack.callback(self._fronts.clear)
-            folder = Path(
-                stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
-                )
-            )
-            tls, self._ca_bundle = server_context(folder, region=self.region)
+            path = Path(stack.enter_context(folder))
+            tls, self._ca_bundle = server_context(path, region=self.region)
             for scheme, context in (("http", None), ("https", tls)):
                 front = self._fronts[scheme] = HTTPFront(self._service, tls=context)
                 front.start()
@@ -213,7 +210,7 @@ class Emulator:
 
         Raises:
             ValueError: *moment* has no time zone.
-            RuntimeError: The emulator was given a clock: move that one.
+            RuntimeError: As for `advance`.
         """
         self._clock.set(moment)
 
@@ -284,9 +281,9 @@ class Emulator:
     ) -> Any:
         """An unmodified boto3 client for moto; without keys it is the administrator's."""
         moto = self._moto_or_error()
-        if aws_access_key_id is None or aws_secret_access_key is None:
-            return self._clients.make(service_name, moto.endpoint_url, (*moto.administrator, None))
-        keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        keys: tuple[str, str, str | None] = (*moto.administrator, None)
+        if aws_access_key_id is not None and aws_secret_access_key is not None:
+            keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
         return self._clients.make(service_name, moto.endpoint_url, keys)
 
     def enforcing_iam(self) -> contextlib.AbstractContextManager[None]:
