@@ -216,11 +216,11 @@ class Emulator:
 
     @property
     def events(self) -> list[Event]:
-        """One event per CreateSession that reached the service, oldest first."""
+        """One event per CreateSession that reached the service, the last 10,000, oldest first."""
         return self._service.events
 
     def cloudtrail(self) -> list[dict[str, Any]]:
-        """All calls, the control plane's too, as CloudTrail records, oldest first."""
+        """All calls, also the control plane's, as CloudTrail records; the last 10,000."""
         return [event.cloudtrail() for event in list(self._service.trail.calls)]
 
     @property
