@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rolesanywhere_auth.testing._aws import moto_directory
 from rolesanywhere_auth.testing._clients import Clients, check_role_duration, create_role
 from rolesanywhere_auth.testing._clock import Clock
-from rolesanywhere_auth.testing._moto import moto_directory
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafKeyType
