@@ -23,6 +23,7 @@ from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
 from rolesanywhere_auth.testing.service.fault_verbs import Faults, refusal_answer
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.metrics import Metrics
 from rolesanywhere_auth.testing.service.state import IssuedSession, partition_of
 
@@ -58,6 +59,7 @@ class Emulator:
         max_skew: How far the date of a request may be from *clock*.
         quotas: Refuse calls above AWS's quotas of calls a second; `set_up`,
             `create_trust_anchor` and `revoke` do not count.
+        limits: How many resources there may be; by default AWS's quotas.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Emulator:
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
         quotas: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.region = region
         self.account_id = account_id
@@ -85,6 +88,7 @@ class Emulator:
             strict=strict,
             max_skew=max_skew,
             quotas=quotas,
+            limits=limits,
         )
         self._running = contextlib.ExitStack()
         self._fronts: dict[str, HTTPFront] = {}

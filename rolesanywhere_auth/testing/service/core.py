@@ -12,11 +12,13 @@ from email.utils import format_datetime
 from typing import Any
 
 from rolesanywhere_auth.testing.service.audit import Attempt, Event, Operation, Trail
+from rolesanywhere_auth.testing.service.callers import Caller
 from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
 from rolesanywhere_auth.testing.service.fault_verbs import Faults, Wait
 from rolesanywhere_auth.testing.service.faults import Call, RawAnswer, raw
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.metrics import Metrics, Notices
 from rolesanywhere_auth.testing.service.quotas import Quotas
 from rolesanywhere_auth.testing.service.state import State, TrustAnchor
@@ -38,6 +40,7 @@ class Service:
         max_skew: how far ``X-Amz-Date`` may be from *clock*.
         quotas: refuse calls above AWS's quotas of calls a second.
         wait: waits for an event, so many seconds at most.
+        limits: the quotas of each account and Region; by default AWS's.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Service:
         max_skew: timedelta = timedelta(minutes=5),
         quotas: bool = False,
         wait: Wait = threading.Event.wait,
+        limits: Limits | None = None,
     ) -> None:
         self._clock = clock
         self._random = random
@@ -64,8 +68,14 @@ class Service:
         self.faults = Faults(clock=clock, wait=wait)
         self._quotas = Quotas(clock=clock, enforced=quotas)
         self.directory = directory
+        self.account_id = account_id
         self._control_plane = ControlPlane(
-            self.state, account_id=account_id, region=region, new_id=self._new_id
+            self.state,
+            account_id=account_id,
+            region=region,
+            new_id=self._new_id,
+            directory=directory,
+            limits=limits or Limits(),
         )
         self._create_session = CreateSession(
             self.state,
@@ -88,12 +98,15 @@ class Service:
         with self.state.lock:
             return self._notices.all()
 
-    def handle(self, request: Request, *, unmetered: bool = False) -> RawAnswer:
+    def handle(
+        self, request: Request, *, caller: Caller | None = None, unmetered: bool = False
+    ) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
 
         Args:
-            request: What came.
-            unmetered: Do not count it against the quotas.
+            request: what came in.
+            caller: who signed a control-plane call; by default the account's root.
+            unmetered: do not count it against the quotas.
 
         Raises:
             Dropped: a fault wants the connection closed without an answer.
@@ -103,7 +116,7 @@ class Service:
             call = Call(request)
             answer = self.faults.run(call, lambda: self._sign_in(call, request_id))
             return _dressed(answer, self._now() + call.conditions.skew, request_id)
-        answer = self._administer(request, request_id, unmetered=unmetered)
+        answer = self._administer(request, request_id, caller, unmetered=unmetered)
         return _dressed(answer, self._now(), request_id)
 
     def refuse(self, refusal: Refusal) -> RawAnswer:
@@ -130,8 +143,10 @@ class Service:
             ),
         )
 
-    def _administer(self, request: Request, request_id: str, *, unmetered: bool) -> RawAnswer:
-        operation = Operation(request, request_id, self._now())
+    def _administer(
+        self, request: Request, request_id: str, caller: Caller | None, *, unmetered: bool
+    ) -> RawAnswer:
+        operation = Operation(request, request_id, self._now(), caller.arn if caller else None)
 
         def observe(name: str, members: Mapping[str, Any] | None) -> None:
             operation.name, operation.members = name, members
@@ -140,7 +155,9 @@ class Service:
 
         def respond() -> Response:
             try:
-                answer = self._control_plane.handle(request, now=operation.now, observe=observe)
+                answer = self._control_plane.handle(
+                    request, now=operation.now, observe=observe, caller=caller
+                )
             except Refusal as refusal:
                 self.trail.operation(operation, refusal=refusal)
                 raise

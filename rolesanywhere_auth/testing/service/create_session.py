@@ -160,6 +160,7 @@ class CreateSession:
         checks.note(f"{duration} seconds")
         checks.begin("trust policy")
         tags = attributes.session_tags(leaf, profile.attribute_mappings)
+        attributes.check_count(tags, role_arn=role.arn)
         grant = Grant(
             role_arn=role.arn,
             session_name=name,
@@ -212,8 +213,11 @@ class CreateSession:
             raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from reason
 
     def _record_subject(self, attempt: Attempt, *, failed: bool) -> str:
-        if attempt.shelf is None or attempt.signature is None or attempt.parameters is None:
+        if not attempt.authenticated:
             return ""
+        assert attempt.shelf is not None
+        assert attempt.signature is not None
+        assert attempt.parameters is not None
         return subjects.record(
             attempt.shelf,
             attempt.signature.certificate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rolesanywhere_auth.testing.service import resources, trust
+from rolesanywhere_auth.testing.service import limits, resources, trust
 from rolesanywhere_auth.testing.service.resources import Call, Handler
 from rolesanywhere_auth.testing.service.state import CRL, TrustAnchor
 from rolesanywhere_auth.testing.service.wire import not_found
@@ -17,20 +17,25 @@ def describe(call: Call, crl: CRL) -> dict[str, Any]:
 
 
 def import_crl(call: Call) -> dict[str, Any]:
-    """ImportCrl. Disabled unless ``enabled`` is true."""
+    """ImportCrl. Disabled unless ``enabled`` is true; two for each trust anchor (UG/quotas)."""
     members = call.members
     identifier = call.new_id()
     anchor_arn = members["trustAnchorArn"]
     if ":alias/" in anchor_arn:
         # The model's documentation: an alias ARN here is answered with ResourceNotFoundException.
         raise not_found(f"ImportCrl takes the trust anchor's own ARN, not the alias {anchor_arn}.")
+    anchor = call.shelf.find(TrustAnchor, anchor_arn)
+    present = [crl for crl in call.shelf.all(CRL) if crl.trust_anchor_arn == anchor_arn]
+    limits.check_room(
+        present, call.limits.crls_per_trust_anchor, what=f"CRLs of trust anchor {anchor_arn}"
+    )
     crl = CRL(
         crl_id=identifier,
         crl_arn=call.shelf.arn("crl", identifier),
         name=members["name"],
         crl_data=members["crlData"],
         parsed=trust.load_crl(members["crlData"]),
-        trust_anchor_arn=call.shelf.find(TrustAnchor, anchor_arn).trust_anchor_arn,
+        trust_anchor_arn=anchor.trust_anchor_arn,
         enabled=members.get("enabled", False),
         created_at=call.now,
         updated_at=call.now,
