@@ -7,11 +7,13 @@ list curves.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from rolesanywhere_auth.testing._material import signature_algorithms
 
 KeyKind = Literal["RSA", "ECDSA", "MLDSA"]
 
@@ -76,3 +78,29 @@ def has_strong_signature(signed: x509.Certificate | x509.CertificateRevocationLi
     except (UnsupportedAlgorithm, ValueError):
         return False
     return digest is not None and digest.digest_size >= 32
+
+
+def check_signature(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    """That the *issuer*'s key, of a kind that `key_kind` knows, signed the certificate.
+
+    `cryptography` has ``verify_directly_issued_by``, which wants the names of both to
+    be equal letter by letter; RFC 5280, section 7.1, does not.
+
+    Raises:
+        InvalidSignature: It did not.
+        ValueError: The algorithm in the certificate and that of the signature differ
+            (RFC 5280, 4.1.1.2).
+        UnsupportedAlgorithm: Or a TypeError: it could not have.
+    """
+    inner, outer = signature_algorithms(certificate)
+    if inner != outer:
+        raise ValueError("two different signature algorithms are named")
+    key: Any = issuer.public_key()
+    signed = (certificate.signature, certificate.tbs_certificate_bytes)
+    parameters = certificate.signature_algorithm_parameters
+    if isinstance(key, rsa.RSAPublicKey):
+        key.verify(*signed, parameters, certificate.signature_hash_algorithm)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(*signed, parameters)
+    else:
+        key.verify(*signed)
