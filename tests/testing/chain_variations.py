@@ -9,13 +9,14 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from random import Random
 
-from chains import CA_BITS, DAY, NOW, UNKNOWN, Chain, CRLPlan, Draft, Plan, draft, key_id, name
+from chains import DAY, NOW, UNKNOWN, Chain, CRLPlan, Draft, Plan, draft, key_id, name
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 Variation = Callable[[Draft], None]
 ODDITIES: dict[str, Variation] = {}
 FAULTS: dict[str, Variation] = {}
+_ORDER: list[str] = []
 _POLICY = ObjectIdentifier("1.3.6.1.4.1.55555.2")
 DNS, URI, MAIL = x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name
 MAIL_OID = NameOID.EMAIL_ADDRESS
@@ -24,12 +25,14 @@ MAIL_OID = NameOID.EMAIL_ADDRESS
 def odd(function: Variation) -> Variation:
     """Register an oddity."""
     ODDITIES[function.__name__] = function
+    _ORDER.append(function.__name__)
     return function
 
 
 def wrong(function: Variation) -> Variation:
     """Register a fault."""
     FAULTS[function.__name__] = function
+    _ORDER.append(function.__name__)
     return function
 
 
@@ -43,6 +46,8 @@ def generated(count: int, *, seed: int) -> Iterator[Chain]:
         else:
             chosen = random.sample(sorted(ODDITIES), random.choice((0, 1, 1, 2, 3)))
             chosen += random.sample(sorted(FAULTS), random.choice((0, 1, 1, 1, 2)))
+            # As in this file: what changes the path goes before the lists of its CAs.
+            chosen.sort(key=_ORDER.index)
         made = draft(random)
         for item in chosen:
             (ODDITIES.get(item) or FAULTS[item])(made)
@@ -85,10 +90,13 @@ def add_names(plan: Plan, *names: x509.GeneralName) -> None:
     plan.extensions.append((x509.SubjectAlternativeName(names), False))
 
 
-def add_extension(plan: Plan, extension: x509.ExtensionType, *, critical: bool) -> None:
-    """Add an extension, unless one of its kind is there."""
-    if all(present.oid != extension.oid for present, _ in plan.extensions):
-        plan.extensions.append((extension, critical))
+def add_extension(
+    plan: Plan | CRLPlan, extension: x509.ExtensionType, *, critical: bool, entry: bool = False
+) -> None:
+    """Add an extension, unless one of its kind is there; *entry*: to the entries of a CRL."""
+    extensions = plan.entry_extensions if entry else plan.extensions
+    if all(present.oid != extension.oid for present, _ in extensions):
+        extensions.append((extension, critical))
 
 
 # Oddities: the order and the number of what is sent
@@ -218,8 +226,9 @@ def inhibit_any_policy(d: Draft) -> None:
 
 @odd
 def explicit_policy_satisfied(d: Draft) -> None:
+    ca = intermediate(d)
     policies(d)
-    add_extension(intermediate(d), x509.PolicyConstraints(0, None), critical=True)
+    add_extension(ca, x509.PolicyConstraints(0, None), critical=True)
 
 
 @odd
@@ -267,7 +276,9 @@ def issuer_in_other_case(d: Draft) -> None:
 @odd
 def issuer_in_other_string_type(d: Draft) -> None:
     plan = d.random.choice(d.everyone[1:])
-    kind = x509.name._ASN1Type.PrintableString  # noqa: SLF001 - there is no public name
+    kinds = x509.name._ASN1Type  # noqa: SLF001 - there is no public name
+    plain = plan.issuer.subject.rfc4514_string().isascii()
+    kind = kinds.PrintableString if plain else kinds.BMPString
     plan.issuer_name = x509.Name(
         [x509.NameAttribute(a.oid, a.value, kind) for a in plan.issuer.subject]
     )
@@ -639,11 +650,6 @@ def leaf_issues_leaf(d: Draft) -> None:
     d.leaf.subject = name("CN=admin,O=Example,C=DE")
 
 
-@wrong
-def self_signed_leaf(d: Draft) -> None:
-    d.leaf.issuer, d.leaf.issuer_name, d.leaf.signer = None, None, None
-
-
 # Faults: the leaf, by AWS's trust model
 
 
@@ -703,14 +709,14 @@ def clean_crls(d: Draft) -> None:
 def crl_for_a_part(d: Draft) -> None:
     """A list for end entities, as a certificate authority with partitions makes it."""
     crl = crls(d)[-1]
-    crl.extensions.append((_distribution_point(only_contains_user_certs=True), True))
+    add_extension(crl, _distribution_point(only_contains_user_certs=True), critical=True)
 
 
 @odd
 def removed_from_crl(d: Draft) -> None:
     crl = revoke(d)
     crl.serials = crl.serials[-1:]
-    crl.entry_extensions.append((x509.CRLReason(x509.ReasonFlags.remove_from_crl), False))
+    add_extension(crl, x509.CRLReason(x509.ReasonFlags.remove_from_crl), critical=False, entry=True)
 
 
 @odd
@@ -728,7 +734,7 @@ def revoked(d: Draft) -> None:
 @wrong
 def revoked_for_a_reason(d: Draft) -> None:
     reasons = (x509.ReasonFlags.key_compromise, x509.ReasonFlags.certificate_hold)
-    revoke(d).entry_extensions.append((x509.CRLReason(d.random.choice(reasons)), False))
+    add_extension(revoke(d), x509.CRLReason(d.random.choice(reasons)), critical=False, entry=True)
 
 
 @wrong
@@ -739,7 +745,7 @@ def revoked_from_tomorrow(d: Draft) -> None:
 @wrong
 def revoked_on_partial_crl(d: Draft) -> None:
     extension = _distribution_point(full_name=[URI("http://crl.example/1.crl")])
-    revoke(d).extensions.append((extension, True))
+    add_extension(revoke(d), extension, critical=True)
 
 
 @wrong
@@ -776,22 +782,22 @@ def revoked_on_weak_crl(d: Draft) -> None:
 
 @wrong
 def revoked_on_delta_crl(d: Draft) -> None:
-    revoke(d).extensions.append((x509.DeltaCRLIndicator(1), True))
+    add_extension(revoke(d), x509.DeltaCRLIndicator(1), critical=True)
 
 
 @wrong
 def revoked_on_indirect_crl(d: Draft) -> None:
-    revoke(d).extensions.append((_distribution_point(indirect_crl=True), True))
+    add_extension(revoke(d), _distribution_point(indirect_crl=True), critical=True)
 
 
 @wrong
 def revoked_on_odd_crl(d: Draft) -> None:
-    revoke(d).extensions.append((UNKNOWN, True))
+    add_extension(revoke(d), UNKNOWN, critical=True)
 
 
 @wrong
 def revoked_by_odd_entry(d: Draft) -> None:
-    revoke(d).entry_extensions.append((UNKNOWN, True))
+    add_extension(revoke(d), UNKNOWN, critical=True, entry=True)
 
 
 @wrong
@@ -820,6 +826,12 @@ def missing_crl(d: Draft) -> None:
     d.crls.append(CRLPlan(d.plan("CN=Elsewhere", None)))
 
 
+@wrong
+def self_signed_leaf(d: Draft) -> None:
+    """Last, as it has no issuer then."""
+    d.leaf.issuer, d.leaf.issuer_name, d.leaf.signer = None, None, None
+
+
 def _distribution_point(**parts: object) -> x509.IssuingDistributionPoint:
     full: dict[str, object] = {
         "full_name": None,
@@ -832,5 +844,3 @@ def _distribution_point(**parts: object) -> x509.IssuingDistributionPoint:
     }
     return x509.IssuingDistributionPoint(**{**full, **parts})  # type: ignore[arg-type]
 
-
-__all__ = ["CA_BITS", "FAULTS", "ODDITIES", "generated"]

@@ -120,17 +120,17 @@ class Plan:
     def certificate(self) -> x509.Certificate:
         """The certificate; the plan must not change afterwards."""
         signing_key = key(self.signing_key)
-        digest = None
-        if isinstance(signing_key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
-            usual = self.hash_name not in ("sha1", "md5")
-            digest = getattr(hashes, self.hash_name.upper())() if usual else hashes.SHA256()
+        hashed = isinstance(signing_key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey))
+        old_hash = self.hash_name in ("sha1", "md5")
+        digest = hashes.SHA256() if old_hash else getattr(hashes, self.hash_name.upper())()
         scheme: dict[str, Any] = {}
         if self.pss and isinstance(signing_key, rsa.RSAPrivateKey):
             scheme["rsa_padding"] = padding.PSS(padding.MGF1(digest), 32)
-        made = self._builder().sign(signing_key, digest, **scheme)
-        if self.hash_name in ("sha1", "md5"):
-            made = resign(made, signing_key, self.hash_name)  # type: ignore[arg-type]
-        if self.version_1:
+        made = self._builder().sign(signing_key, digest if hashed else None, **scheme)
+        if old_hash and hashed:
+            rsa_key = isinstance(signing_key, rsa.RSAPrivateKey)
+            made = resign(made, signing_key, "md5" if rsa_key and self.hash_name == "md5" else "sha1")
+        if self.version_1 and hashed:
             made = as_version_1(made, signing_key)
         if self.broken:
             der = bytearray(made.public_bytes(serialization.Encoding.DER))

@@ -16,6 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import crypto
 from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator.authority import CertTrustAnchor, TrustQualifiers, derive_quals_from_cert
+from pyhanko_certvalidator.name_trees import (
+    default_excluded_subtrees,
+    default_permitted_subtrees,
+)
 from pyhanko_certvalidator.policy_decl import (
     DEFAULT_WEAK_HASH_ALGOS,
     CertRevTrustPolicy,
@@ -32,33 +36,27 @@ ACCEPTED = "accepted"
 
 
 def ours(chain: Chain) -> str:
-    """The verdict of `trust`, checks in the order of CreateSession; CRLs that are refused at
-    import count as not there."""
-    crls, remark = [], ""
+    """The verdict of the emulator: imports of anchors and CRLs, then CreateSession's checks."""
     try:
         bundle = "".join(c.public_bytes(Encoding.PEM).decode() for c in chain.anchors)
         anchors = trust.load_anchor_bundle(bundle)
+        crls = [revocation.load_crl(crl.public_bytes(Encoding.DER)) for crl in chain.crls]
         for certificate in (chain.leaf, *chain.sent):
             readable(certificate)
-        for crl in chain.crls:
-            try:
-                crls.append(revocation.load_crl(crl.public_bytes(Encoding.DER)))
-            except Refusal as refusal:
-                remark = f"; {refusal.message}"
         path = trust.find_path(chain.leaf, chain.sent, anchors, at=chain.at)
         trust.check_leaf(chain.leaf, at=chain.at)
         revocation.check_revocation(path, crls, at=chain.at, anchors=anchors)
     except UNREADABLE as error:
         return f"unreadable: {error}"
     except Refusal as refusal:
-        return f"{refusal.message}: {refusal.__cause__}{remark}"
-    return ACCEPTED + remark
+        return f"{refusal.message}: {refusal.__cause__}"
+    return ACCEPTED
 
 
 def openssl(chain: Chain) -> str:
     """OpenSSL's verdict; CRLs of all CAs are asked for if there is one."""
     store = crypto.X509Store()
-    flags = crypto.X509StoreFlags.PARTIAL_CHAIN
+    flags = crypto.X509StoreFlags.PARTIAL_CHAIN | crypto.X509StoreFlags.POLICY_CHECK
     if chain.crls:
         flags |= crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL
     # This replaces the parameters, the flags among them, so it comes first.
@@ -109,10 +107,16 @@ def _qualifiers(anchor: Any) -> TrustQualifiers:
     parameters = qualifiers.standard_parameters
     if parameters is not None:
         any_policy = frozenset({"any_policy"})
+        permitted, excluded = default_permitted_subtrees(), default_excluded_subtrees()
         parameters = replace(
-            parameters, user_initial_policy_set=any_policy, initial_explicit_policy=False
+            parameters,
+            user_initial_policy_set=any_policy,
+            initial_explicit_policy=False,
+            initial_permitted_subtrees=permitted | (parameters.initial_permitted_subtrees or {}),
+            initial_excluded_subtrees=excluded | (parameters.initial_excluded_subtrees or {}),
         )
-    # Its validator fails where only the first of the two lengths is given.
+    # Its validator fails where only the first of the two lengths is given, or not all kinds of
+    # names.
     length = qualifiers.max_path_length
     return replace(qualifiers, standard_parameters=parameters, max_aa_path_length=length)
 

@@ -78,16 +78,18 @@ def find_path(
         f"no way up to an anchor: the issuer is {name_text(leaf.issuer)}, and the chain that was "
         f"sent has {len(intermediates)} certificates"
     )
-    flaws: list[UntrustedError] = []
+    flaws = [reason]
     for path in _paths((leaf,), intermediates, anchors, flaws):
         try:
             _check_path(path, at)
         except UntrustedError as error:
-            flaws.append(error)
+            reason = error
         else:
             _check_validity(leaf, at)
             return path
-    raise access_denied("Untrusted signing certificate") from [reason, *flaws][-1]
+    raise access_denied("Untrusted signing certificate") from (
+        reason if reason is not flaws[0] else flaws[-1]
+    )
 
 
 def _paths(
@@ -104,6 +106,12 @@ def _paths(
     for issuer in (*anchors, *intermediates):
         if issuer in path or not same_name(issuer.subject, certificate.issuer):
             continue
+        if not _is_meant(issuer, extension_of(certificate, x509.AuthorityKeyIdentifier)):
+            name = name_text(certificate.subject)
+            # Often just a namesake, so any other flaw says more.
+            error = UntrustedError(f"{name} is of another issuer, says its authorityKeyIdentifier")
+            flaws.insert(1, error)
+            continue
         try:
             _check_link(certificate, issuer)
         except UntrustedError as error:
@@ -119,8 +127,6 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate) -> None
     name = name_text(certificate.subject)
     if not has_strong_signature(certificate):
         raise UntrustedError(f"{name} is signed with a hash weaker than SHA-256")
-    if not _is_meant(issuer, extension_of(certificate, x509.AuthorityKeyIdentifier)):
-        raise UntrustedError(f"{name} is of another issuer, says its authorityKeyIdentifier")
     try:
         key_kind(issuer)
         check_signature(certificate, issuer)
