@@ -99,7 +99,7 @@ def add_extension(
         extensions.append((extension, critical))
 
 
-# Oddities: the order and the number of what is sent
+# Oddities of the order and the number of what is sent
 
 
 @odd
@@ -198,7 +198,7 @@ def four_intermediates(d: Draft) -> None:
     d.leaf.issuer = d.cas[-1]
 
 
-# Oddities: contents
+# Oddities of contents
 
 
 @odd
@@ -276,7 +276,7 @@ def issuer_in_other_case(d: Draft) -> None:
 @odd
 def issuer_in_other_string_type(d: Draft) -> None:
     plan = d.random.choice(d.everyone[1:])
-    kinds = x509.name._ASN1Type  # noqa: SLF001 - there is no public name
+    kinds = x509.name._ASN1Type
     plain = plan.issuer.subject.rfc4514_string().isascii()
     kind = kinds.PrintableString if plain else kinds.BMPString
     plan.issuer_name = x509.Name(
@@ -843,4 +843,3 @@ def _distribution_point(**parts: object) -> x509.IssuingDistributionPoint:
         "only_contains_attribute_certs": False,
     }
     return x509.IssuingDistributionPoint(**{**full, **parts})  # type: ignore[arg-type]
-

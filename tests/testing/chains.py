@@ -129,7 +129,9 @@ class Plan:
         made = self._builder().sign(signing_key, digest if hashed else None, **scheme)
         if old_hash and hashed:
             rsa_key = isinstance(signing_key, rsa.RSAPrivateKey)
-            made = resign(made, signing_key, "md5" if rsa_key and self.hash_name == "md5" else "sha1")
+            made = resign(
+                made, signing_key, "md5" if rsa_key and self.hash_name == "md5" else "sha1"
+            )
         if self.version_1 and hashed:
             made = as_version_1(made, signing_key)
         if self.broken:

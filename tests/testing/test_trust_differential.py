@@ -54,7 +54,8 @@ def test_every_disagreement_with_a_peer_is_explained(
     chains: list[Chain], record_property: pytest.RecordProperty
 ) -> None:
     """We accept and refuse what OpenSSL and pyHanko accept and refuse, but for reasons in a table
-    of which every row is needed."""
+    of which every row is needed.
+    """
     unexplained, used, figures = [], set(), Counter[str]()
     for chain in chains:
         verdict = ours(chain)
@@ -77,7 +78,8 @@ def test_every_disagreement_with_a_peer_is_explained(
 
 def test_nothing_odd_is_refused(chains: list[Chain]) -> None:
     """All agree on a chain without a fault but where a row says otherwise: no chain of oddities
-    that both peers accept is refused here, except for AWS's rules."""
+    that both peers accept is refused here, except for AWS's rules.
+    """
     for chain in chains:
         if not FAULTS.keys().isdisjoint(chain.variations):
             continue
@@ -99,7 +101,9 @@ def test_the_openssl_command_says_the_same_of_each_variation(
     unexplained, judged = [], 0
     for chain in chains[:ALONE]:
         certificates = [chain.leaf, *chain.sent, *chain.anchors]
-        ml_dsa = any(c.public_key_algorithm_oid.dotted_string.startswith("2.16") for c in certificates)
+        ml_dsa = any(
+            c.public_key_algorithm_oid.dotted_string.startswith("2.16") for c in certificates
+        )
         if ml_dsa and command_version < (3, 5):
             continue
         judged += 1
@@ -112,6 +116,11 @@ def test_the_openssl_command_says_the_same_of_each_variation(
     assert not unexplained, "\n".join(unexplained)
 
 
+def is_ml_dsa(certificate: x509.Certificate) -> bool:
+    """Whether the certificate has such a key."""
+    return certificate.public_key_algorithm_oid.dotted_string.startswith("2.16.840.1.101.3.4.3.")
+
+
 def command(chain: Chain, folder: Path) -> str:
     """The verdict of ``openssl verify``: `ACCEPTED`, or its reason."""
     parts = {
@@ -121,14 +130,22 @@ def command(chain: Chain, folder: Path) -> str:
         "CRLfile": chain.crls,
     }
     arguments = ["openssl", "verify", "-partial_chain", "-no-CApath", "-no-CAstore"]
-    arguments += ["-attime", str(int(chain.at.timestamp())), "-policy_check", "-policy", "anyPolicy"]
+    arguments += [
+        "-attime",
+        str(int(chain.at.timestamp())),
+        "-policy_check",
+        "-policy",
+        "anyPolicy",
+    ]
     for name, items in parts.items():
         (folder / name).write_bytes(b"".join(item.public_bytes(Encoding.PEM) for item in items))
         if items and name != "leaf":
             arguments += [f"-{name}", str(folder / name)]
     if chain.crls:
         arguments += ["-crl_check", "-crl_check_all"]
-    done = subprocess.run([*arguments, folder / "leaf"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*arguments, folder / "leaf"], capture_output=True, text=True, check=False
+    )
     if done.returncode == 0:
         return ACCEPTED
     return done.stderr.partition("lookup: ")[2].partition("\n")[0] or done.stderr
@@ -136,7 +153,8 @@ def command(chain: Chain, folder: Path) -> str:
 
 def test_the_verifier_of_cryptography_does_not_suffice(chains: list[Chain]) -> None:
     """Why `trust` has code of its own: the verifier of `cryptography`, with every extension let
-    pass, refuses chains that OpenSSL, pyHanko and this package accept, and lets others pass."""
+    pass, refuses chains that OpenSSL, pyHanko and this package accept, and lets others pass.
+    """
     accepted, refused, passed = 0, set(), set()
     for chain in chains[:ALONE]:
         if chain.crls:  # it has no revocation

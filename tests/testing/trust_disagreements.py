@@ -202,6 +202,13 @@ ROWS = [
         "revoked_on_crl_of_other_key",
         "self_issued_rollover",
     ),
+    row(
+        PYHANKO,
+        OK,
+        "PathBuildingError: .*no issuer matching",
+        "it compares the issuer in the authority key identifier byte by byte; RFC 5280, 7.1",
+        "authority_serial_number",
+    ),
     # Revocation
     row(
         OPENSSL,
@@ -212,6 +219,14 @@ ROWS = [
         *_NO_LIST,
     ),
     row(PYHANKO, OK, "(Insufficient|Stale)RevinfoError", _OPTIONAL, *_NO_LIST),
+    row(
+        PYHANKO,
+        OK,
+        "RevokedError",
+        "OpenSSL too: a list that none of the CA's keys signed is nothing; pyHanko takes its entry "
+        "if the CA has two keys",
+        "revoked_on_crl_of_other_key",
+    ),
     row(
         BOTH,
         "Certificate revoked",

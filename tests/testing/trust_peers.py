@@ -86,9 +86,7 @@ def pyhanko(chain: Chain) -> str:
                 for anchor in chain.anchors
             ],
             other_certs=[_asn1(certificate) for certificate in chain.sent],
-            crls=[
-                asn1_crl.CertificateList.load(c.public_bytes(Encoding.DER)) for c in chain.crls
-            ],
+            crls=[asn1_crl.CertificateList.load(c.public_bytes(Encoding.DER)) for c in chain.crls],
             moment=chain.at,
             revinfo_policy=CertRevTrustPolicy(RevocationCheckingPolicy(*rules)),
             algorithm_usage_policy=_ALGORITHMS,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rolesanywhere_auth.testing._material import signature_algorithms
 
@@ -88,19 +88,26 @@ def check_signature(certificate: x509.Certificate, issuer: x509.Certificate) -> 
 
     Raises:
         InvalidSignature: It did not.
-        ValueError: The algorithm in the certificate and that of the signature differ
+        ValueError: The algorithm named in the certificate is not that of the signature
             (RFC 5280, 4.1.1.2).
-        UnsupportedAlgorithm: Or a TypeError: it could not have.
+        TypeError: It is not of the key's kind.
+        UnsupportedAlgorithm: It is of a kind that `cryptography` does not know.
     """
     inner, outer = signature_algorithms(certificate)
     if inner != outer:
         raise ValueError("two different signature algorithms are named")
     key: Any = issuer.public_key()
     signed = (certificate.signature, certificate.tbs_certificate_bytes)
-    parameters = certificate.signature_algorithm_parameters
-    if isinstance(key, rsa.RSAPublicKey):
-        key.verify(*signed, parameters, certificate.signature_hash_algorithm)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(*signed, parameters)
-    else:
+    if issuer.public_key_algorithm_oid.dotted_string in _ML_DSA_OIDS:
+        if certificate.signature_algorithm_oid != issuer.public_key_algorithm_oid:
+            raise TypeError("the signature is not ML-DSA's, as the key is")
         key.verify(*signed)
+        return
+    scheme = certificate.signature_algorithm_parameters
+    digest: Any = certificate.signature_hash_algorithm
+    if isinstance(key, rsa.RSAPublicKey) and isinstance(scheme, (padding.PKCS1v15, padding.PSS)):
+        key.verify(*signed, scheme, digest)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(scheme, ec.ECDSA):
+        key.verify(*signed, scheme)
+    else:
+        raise TypeError("the signature is not of the key's kind")

@@ -125,9 +125,7 @@ class CreateSession:
         check_enabled(anchor, profile)
         path = trust.find_path(leaf, signature.intermediates, anchor.certificates, at=now)
         trust.check_leaf(leaf, at=now)
-        revocation.check_revocation(
-            path, self._crls(anchor), at=now, anchors=anchor.certificates
-        )
+        revocation.check_revocation(path, self._crls(anchor), at=now, anchors=anchor.certificates)
         check_role_listed(parameters, profile)
         name = attempt.session_name = choose_session_name(parameters, profile, leaf)
         duration = attempt.duration_seconds = choose_duration(parameters, profile)
