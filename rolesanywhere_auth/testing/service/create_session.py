@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rolesanywhere_auth.testing.service import (
     attributes,
     policy,
+    revocation,
     subjects,
     texts,
     trust,
@@ -133,7 +134,7 @@ class CreateSession:
         checks.note(f"valid until {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
         checks.begin("revocation")
         crls = self._crls(anchor)
-        trust.check_revocation(path, crls, at=now)
+        revocation.check_revocation(path, crls, at=now, anchors=anchor.certificates)
         checks.note(f"enabled CRLs: {len(crls)}")
         attempt.authenticated = True
         return self._authorize(attempt, parameters, anchor, profile, signature)
