@@ -147,7 +147,7 @@ def test_prefixes_and_object_tags_of_the_request_decide(aws, session):
         policy(
             {
                 "Action": "s3:ListBucket",
-                "Condition": {"StringLike": {"s3:prefix": f"${{{CN}}}/*"}},
+                "Condition": {"StringLike": {"s3:prefix": f"${{{CN}}}-*"}},
             },
             {
                 "Action": "s3:PutObject",
@@ -160,8 +160,9 @@ def test_prefixes_and_object_tags_of_the_request_decide(aws, session):
         )
     )("s3")
 
-    assert may(aws, s3.list_objects_v2, Bucket="demo", Prefix="alice/x")
-    assert not may(aws, s3.list_objects_v2, Bucket="demo", Prefix="bob/")
+    # No slash: moto before 5.2 gets the signature of one in a query wrong.
+    assert may(aws, s3.list_objects_v2, Bucket="demo", Prefix="alice-x")
+    assert not may(aws, s3.list_objects_v2, Bucket="demo", Prefix="bob-")
     assert not may(aws, s3.list_objects_v2, Bucket="demo")
     assert may_put(aws, s3, Tagging="owner=alice")
     assert may_put(aws, s3, Tagging="owner=alice", StorageClass="STANDARD")

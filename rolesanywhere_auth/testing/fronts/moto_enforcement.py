@@ -167,9 +167,10 @@ def _layers(key: Any, grant: Grant) -> list[Layer]:
     iam = iam_backends[key.account_id][key.partition]
     layers = [Layer("the role's policies", tuple(map(_document, key.collect_policies())))]
     role = next(role for role in iam.get_roles() if role.arn == grant.role_arn)
-    if role.permissions_boundary_arn:
-        boundary = _managed(iam, role.permissions_boundary_arn)
-        layers.append(Layer("the role's permissions boundary", (boundary,)))
+    if boundary := role.permissions_boundary:
+        # An ARN in moto 5.0, later what IAM's API answers.
+        arn = boundary if isinstance(boundary, str) else boundary["PermissionsBoundaryArn"]
+        layers.append(Layer("the role's permissions boundary", (_managed(iam, arn),)))
     session = [grant.session_policy] if grant.session_policy else []
     session += [_managed(iam, arn) for arn in grant.managed_policy_arns]
     if session:
