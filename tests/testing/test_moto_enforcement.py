@@ -160,7 +160,7 @@ def test_prefixes_and_object_tags_of_the_request_decide(aws, session):
         )
     )("s3")
 
-    # No slash: moto before 5.2 gets the signature of one in a query wrong.
+    # No slash: moto 5.0 gets the signature of one in a query wrong.
     assert may(aws, s3.list_objects_v2, Bucket="demo", Prefix="alice-x")
     assert not may(aws, s3.list_objects_v2, Bucket="demo", Prefix="bob-")
     assert not may(aws, s3.list_objects_v2, Bucket="demo")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rolesanywhere_auth.testing.service.policy import (
     Layer,
@@ -305,6 +308,7 @@ def test_several_values_need_a_set_operator() -> None:
     ("document", "words"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "must be a JSON object"),
         ({}, "has no Statement"),
         ({"Statement": []}, "has no Statement"),
@@ -579,3 +583,42 @@ def test_many_asterisks_take_no_time() -> None:
     pattern = "a*" * 400 + "b"
     assert not holds("StringLike", CN, pattern, {CN: "a" * 400})
     assert holds("StringLike", CN, pattern, {CN: "a" * 400 + "b"})
+
+
+NAMES = ["Version", "Id", "Statement", "Sid", "Effect", "Principal", "NotPrincipal", "Action"]
+NAMES += ["NotAction", "Resource", "NotResource", "Condition", "AWS", "Service", "StringLike"]
+NAMES += ["ForAnyValue:StringLike", "NumericLessThanIfExists", "DateEquals", "IpAddress", "Null"]
+NAMES += ["Bool", "BinaryEquals", "ArnLike", CN]
+VALUES = st.sampled_from(
+    ["Allow", "Deny", "*", "sts:*", "arn:aws:s3:::b/${a}", "arn:*", "2012-10-17", "${", "true"]
+)
+TREES = st.recursive(
+    VALUES | st.text() | st.none() | st.booleans() | st.integers() | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+STATEMENTS = st.fixed_dictionaries(
+    {"Effect": st.just("Allow"), "Action": st.just("*")},
+    optional={
+        "Principal": st.just("*") | TREES,
+        "NotPrincipal": TREES,
+        "Resource": VALUES | TREES,
+        "NotResource": TREES,
+        "Condition": st.dictionaries(
+            st.sampled_from(NAMES[14:]), st.dictionaries(st.just(CN), VALUES | TREES)
+        ),
+    },
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(TREES | st.fixed_dictionaries({"Statement": STATEMENTS}))
+def test_whatever_the_document_it_is_decided_or_refused(document: Any) -> None:
+    """No document ends in another error than PolicyError, given parsed or as text."""
+    for form in (document, json.dumps(document)):
+        for judge in (allowed, permitted):
+            with contextlib.suppress(PolicyError):
+                assert judge(form) in (True, False)

@@ -246,7 +246,7 @@ def _read(document: Document, elements: set[str], *, prefix: str = "") -> list[_
     if isinstance(document, str):
         try:
             document = json.loads(document)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PolicyError(f"the policy is not JSON: {error}") from error
     if not isinstance(document, Mapping):
         raise PolicyError("the policy must be a JSON object with a Statement")
