@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws, settings
 from moto.core.responses import BaseResponse
 from moto.iam import access_control
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import PolicyVersion
 from moto.sts.models import STSBackend
 
@@ -24,6 +25,7 @@ from rolesanywhere_auth.testing.fronts.moto import MotoDirectory, moto_service, 
 from rolesanywhere_auth.testing.fronts.moto_enforcement import CannotJudgeError, session_context
 from rolesanywhere_auth.testing.fronts.moto_sessions import Vended
 from rolesanywhere_auth.testing.service.directory import Grant
+from rolesanywhere_auth.testing.service.policy import Layer, check_permissions, permits
 
 CN = "aws:PrincipalTag/x509Subject/CN"
 # moto itself refuses operators that do not exist, and lets this pass.
@@ -416,6 +418,23 @@ def test_keys_of_a_session():
         "aws:SourceIp": "127.0.0.1",
         "aws:PrincipalTag/x509Subject/CN": "alice",
     }
+
+
+def test_policies_of_aws_are_understood():
+    """A third of AWS's managed policies can be read to the last condition; one is judged."""
+    documents = {
+        name: json.dumps(known["Document"])
+        for name, known in json.loads(aws_managed_policies_data).items()
+    }
+    for name in [*sorted(documents)[::3], "AmazonTimestreamInfluxDBServiceRolePolicy"]:
+        check_permissions(documents[name])
+
+    layers = [Layer("managed", (documents["AmazonS3ReadOnlyAccess"],))]
+    got = [
+        permits(layers, action=action, resource="arn:aws:s3:::demo/key", context={}).allowed
+        for action in ("s3:GetObject", "s3:PutObject")
+    ]
+    assert got == [True, False]
 
 
 def test_an_error_escapes_what_it_quotes():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 
 import pytest
@@ -102,8 +103,9 @@ def test_refused_sessions_leave_a_failed_subject_and_an_event(sign_in, emulator)
         ({"Null": {"aws:PrincipalTag/x509Subject/OU": "true"}}, 201),
     ],
 )
-def test_conditions_of_the_trust_policy_decide(emulator, create_session, condition, status):
-    """Set operators, times and variables work in the trust policy of a real sign-in."""
+def test_conditions_of_the_trust_policy_decide(emulator, create_session, condition, status, caplog):
+    """Set operators, times and variables work in the trust policy; the log has the reason."""
+    caplog.set_level(logging.INFO, logger="rolesanywhere_auth.testing")
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": "rolesanywhere.amazonaws.com"},
@@ -118,3 +120,7 @@ def test_conditions_of_the_trust_policy_decide(emulator, create_session, conditi
     assert answer.status == status
     if status == 403:
         assert answer.body["message"] == f"Unable to assume role for {role_arn}"
+    (operator, (key, *_)) = next((name, list(keys)) for name, keys in condition.items())
+    *_, reason = [text for text in caplog.messages if f" of {role_arn}: " in text]
+    assert f"{operator} {key} wants [" in reason
+    assert ("no statement allows" in reason) is (status == 403)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -12,6 +13,7 @@ from rolesanywhere_auth.testing.service.directory import Grant, Role
 from rolesanywhere_auth.testing.service.state import TrustAnchor
 from rolesanywhere_auth.testing.service.wire import Refusal
 
+_LOGGER = logging.getLogger(__name__)
 # The role must let the service do all three, each judged on its own (UG/trust-model).
 _ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 _POLICY_LIMIT = 2048
@@ -37,6 +39,7 @@ def check_trust_policy(
         except policy.PolicyError as error:
             text = f"This emulator cannot judge the trust policy of {role.arn}: {error}"
             raise Refusal(501, "NotImplementedException", text) from error
+        _LOGGER.info("%s of %s: %s", action, role.arn, decision.reason)
         if not decision.allowed:
             refusal = texts.UNABLE_TO_ASSUME.refusal({"arn": role.arn})
             sentence = attributes.dropped_text(dropped)

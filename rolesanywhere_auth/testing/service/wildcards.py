@@ -112,11 +112,12 @@ def resource_template(text: str, *, variables: bool) -> Template:
 
     An asterisk at the end of a part "can expand to match beyond the colon
     boundaries" (reference_policies_elements_resource); in the last part, behind the
-    fifth colon, every wildcard does.
+    fifth colon, every wildcard does. The guide says that a variable cannot stand before
+    the fifth colon, and a policy of AWS's own has one there: it can.
 
     Raises:
-        TemplateError: a variable stands before the fifth colon, ``${`` begins none, or there
-            are too few parts and no asterisk at the end.
+        TemplateError: ``${`` does not begin a variable, or there are too few parts and no
+            asterisk at the end.
     """
     parts = list(template(text, variables=variables).parts)
     colons = 0
@@ -127,8 +128,6 @@ def resource_template(text: str, *, variables: bool) -> Template:
             colons += part.count(":")
         elif isinstance(part, Wild):
             parts[index] = _within(part, after=parts[index + 1 : index + 2])
-        else:
-            raise TemplateError("a policy variable may stand behind the fifth colon only")
     if colons < _COLONS_BEFORE_RESOURCE and Wild.ANY not in parts[-1:]:
         raise TemplateError("an ARN has six parts")
     return Template(text, tuple(parts))
