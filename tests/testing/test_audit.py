@@ -27,6 +27,7 @@ ALL_CHECKS = [
     "role exists",
     "duration",
     "trust policy",
+    "session policies",
     "keys",
 ]
 
