@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.testing.service.directory import Directory
 
 
 class Clients:
@@ -55,3 +61,20 @@ def create_role(
         iam.put_role_policy(RoleName=role_name, PolicyName="emulator", PolicyDocument=document)
     arn: str = role["Arn"]
     return arn
+
+
+def moto_directory(clock: Callable[[], datetime]) -> Directory:
+    """moto's IAM and STS as the service's directory.
+
+    Raises:
+        MissingExtraError: moto is not installed.
+    """
+    try:
+        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Emulator(aws=True) needs moto ({error}); "
+            "install it with: pip install 'rolesanywhere-auth[testing]'",
+            extra="testing",
+        ) from error
+    return MotoDirectory(clock=clock)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.errors import MissingExtraError
-from rolesanywhere_auth.testing._clients import Clients, create_role
+from rolesanywhere_auth.testing._clients import Clients, create_role, moto_directory
+from rolesanywhere_auth.testing._listening import Listening
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
+from rolesanywhere_auth.testing._state_file import StateFile
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafKeyType
 from rolesanywhere_auth.testing.fronts.http import HTTPFront
-from rolesanywhere_auth.testing.fronts.tls import server_context
+from rolesanywhere_auth.testing.page import Gate
 from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
-    from rolesanywhere_auth.testing.service.directory import Directory
 
 
 class Emulator:
@@ -55,6 +55,14 @@ class Emulator:
         strict: Refuse requests that AWS accepts and only records in CloudTrail
             (unsigned headers, an algorithm that is not the key's).
         max_skew: How far the date of a request may be from *clock*.
+        host: The address to listen on. Whoever reaches it may configure the emulator
+            and sign in with what they made: loopback, unless you mean that.
+        port: Of the service over HTTP; 0 is a free one.
+        tls_port: Over HTTPS; 0 is a free one, None means no HTTPS.
+        aws_port: Of moto; 0 is a free one.
+        host_names: Other names or addresses by which clients reach *host*.
+        state_file: Keep resources, subjects and roles in this file: read at the start,
+            written after every change and at the end. Not moto's state.
     """
 
     def __init__(
@@ -66,6 +74,12 @@ class Emulator:
         clock: Callable[[], datetime] | None = None,
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls_port: int | None = 0,
+        aws_port: int = 0,
+        host_names: Sequence[str] = (),
+        state_file: str | os.PathLike[str] | None = None,
     ) -> None:
         self.region = region
         self.account_id = account_id
@@ -74,7 +88,7 @@ class Emulator:
         self._ahead = timedelta()
         self._directory = None if aws else MemoryDirectory(random=os.urandom)
         self._service = Service(
-            directory=self._directory or _moto_directory(self.now),
+            directory=self._directory or moto_directory(self.now),
             region=region,
             account_id=account_id,
             clock=self.now,
@@ -82,6 +96,10 @@ class Emulator:
             strict=strict,
             max_skew=max_skew,
         )
+        self._listening = Listening(host, port, tls_port, aws_port, tuple(host_names))
+        self._state_file = None
+        if state_file is not None:
+            self._state_file = StateFile(state_file, self._service.state, self._directory)
         self._running = contextlib.ExitStack()
         self._fronts: dict[str, HTTPFront] = {}
         self._moto: MotoServer | None = None
@@ -93,26 +111,30 @@ class Emulator:
     # Starting and stopping
 
     def start(self) -> Self:
-        """Listen on free ports of 127.0.0.1.
+        """Listen, on free ports of 127.0.0.1 unless others were given.
 
         Raises:
             RuntimeError: It runs already.
+            OSError: A port is taken, or the state file cannot be read.
+            ConfigurationError: The state file does not hold a state.
         """
         if self._fronts:
             raise RuntimeError("The emulator runs already; call stop() first.")
         with contextlib.ExitStack() as stack:
             # Undo a start that fails half way as well.
             stack.callback(self._fronts.clear)
-            folder = Path(
+            self._private_folder = folder = Path(
                 stack.enter_context(
                     tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
                 )
             )
-            tls, self._ca_bundle = server_context(folder, region=self.region)
-            for scheme, context in (("http", None), ("https", tls)):
-                front = self._fronts[scheme] = HTTPFront(self._service, tls=context)
-                front.start()
-                stack.callback(front.stop)
+            if self._state_file is not None:
+                self._state_file.load()
+                stack.callback(self._state_file.save)
+            gate = Gate(self._service, hosts=self._listening.hosts, state_file=self._state_file)
+            self._ca_bundle = self._listening.open(
+                gate, self._fronts, stack, folder=folder, region=self.region
+            )
             if self._aws:
                 self._moto = self._moto_server(stack)
             self._running = stack.pop_all()
@@ -120,9 +142,20 @@ class Emulator:
 
     def stop(self) -> None:
         """Close all connections and remove all files; nothing happens if it does not run."""
-        self._running.close()
-        self._moto = self._ca_bundle = None
-        self._forget()
+        try:
+            self._running.close()
+        finally:
+            self._moto = self._ca_bundle = None
+            self._forget()
+
+    def save(self) -> None:
+        """Write the state file now, if there is one.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._state_file is not None:
+            self._state_file.save()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -149,7 +182,13 @@ class Emulator:
     def _moto_server(self, stack: contextlib.ExitStack) -> MotoServer:
         from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
 
-        moto = MotoServer(self._service, account_id=self.account_id, region=self.region)
+        moto = MotoServer(
+            self._service,
+            account_id=self.account_id,
+            region=self.region,
+            host=self._listening.host,
+            port=self._listening.aws_port,
+        )
         moto.start()
         stack.callback(moto.stop)
         return moto
@@ -159,12 +198,12 @@ class Emulator:
     @property
     def endpoint_url(self) -> str:
         """The service over HTTP."""
-        return f"http://127.0.0.1:{self._front('http').port}"
+        return self._listening.url("http", self._front("http").port)
 
     @property
     def https_endpoint_url(self) -> str:
         """The service over HTTPS; `ca_bundle` verifies it."""
-        return f"https://127.0.0.1:{self._front('https').port}"
+        return self._listening.url("https", self._front("https").port)
 
     @property
     def ca_bundle(self) -> str:
@@ -173,17 +212,30 @@ class Emulator:
         return str(self._ca_bundle)
 
     @property
+    def has_tls(self) -> bool:
+        """Whether `https_endpoint_url` is there."""
+        return "https" in self._fronts
+
+    @property
+    def has_aws(self) -> bool:
+        """Whether `aws_endpoint_url` is there."""
+        return self._aws
+
+    @property
     def aws_endpoint_url(self) -> str:
         """moto's services over HTTP, Roles Anywhere among them.
 
         Raises:
             RuntimeError: The emulator was made without ``aws=True``.
         """
-        return self._moto_or_error().endpoint_url
+        port = int(self._moto_or_error().endpoint_url.rpartition(":")[2])
+        return self._listening.url("http", port)
 
     def _front(self, scheme: str) -> HTTPFront:
-        if scheme not in self._fronts:
+        if not self._fronts:
             raise RuntimeError("The emulator does not run; use it in a with block or call start().")
+        if scheme not in self._fronts:
+            raise RuntimeError("This emulator was made with tls_port=None, without HTTPS.")
         return self._fronts[scheme]
 
     def _moto_or_error(self) -> MotoServer:
@@ -208,6 +260,11 @@ class Emulator:
         if self._given_clock is not None:
             raise RuntimeError("This emulator goes by the clock it was given; move that one.")
         self._ahead += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+
+    @property
+    def service(self) -> Service:
+        """The service itself, without sockets."""
+        return self._service
 
     @property
     def events(self) -> list[Event]:
@@ -383,16 +440,4 @@ class Emulator:
 
     def _folder(self) -> Path:
         self._front("http")
-        return Path(self.ca_bundle).parent
-
-
-def _moto_directory(clock: Callable[[], datetime]) -> Directory:
-    try:
-        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Emulator(aws=True) needs moto ({error}); "
-            "install it with: pip install 'rolesanywhere-auth[testing]'",
-            extra="testing",
-        ) from error
-    return MotoDirectory(clock=clock)
+        return self._private_folder

@@ -186,6 +186,10 @@ class State:
         """The resources of *account_id* in *region*, an empty shelf when it is new."""
         return self._shelves.setdefault((account_id, region), Shelf(account_id, region))
 
+    def shelves(self) -> list[Shelf]:
+        """All shelves, oldest first."""
+        return list(self._shelves.values())
+
     def clear(self) -> None:
         """Forget everything."""
         self.sessions.clear()
