@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shlex
 import signal
 import sys
@@ -194,7 +195,7 @@ def environment(
     for variable, _, value in values:
         found.setdefault(variable, value)
     for variable, name, value in values:
-        suffix = "".join(letter if letter.isalnum() else "_" for letter in name).upper()
+        suffix = re.sub(r"[^A-Za-z0-9]", "_", name).upper()
         found[f"{variable}_{suffix}"] = value
     return found
 
