@@ -269,7 +269,7 @@ class Emulator:
     @property
     def events(self) -> list[Event]:
         """One event per CreateSession that reached the service, oldest first."""
-        return list(self._service.events)
+        return self._service.events
 
     @property
     def sessions(self) -> list[IssuedSession]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
-from rolesanywhere_auth.testing.service.audit import Event
+from rolesanywhere_auth.testing.service.audit import Event, Trail
 from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
@@ -43,23 +43,28 @@ class Service:
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
     ) -> None:
-        self.state = State()
-        self.events: list[Event] = []
-        self.faults = Faults()
-        self.directory = directory
         self._clock = clock
         self._random = random
+        self.state = State()
+        self.trail = Trail(account_id=account_id, region=region, new_id=self._new_id)
+        self.faults = Faults()
+        self.directory = directory
         self._control_plane = ControlPlane(
             self.state, account_id=account_id, region=region, new_id=self._new_id
         )
         self._create_session = CreateSession(
             self.state,
             directory=directory,
-            events=self.events,
+            trail=self.trail,
             new_id=self._new_id,
             max_skew=max_skew,
             strict=strict,
         )
+
+    @property
+    def events(self) -> list[Event]:
+        """One event per CreateSession, oldest first."""
+        return list(self.trail.sign_ins)
 
     def handle(self, request: Request) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
@@ -84,7 +89,7 @@ class Service:
         """Forget resources, subjects, sessions, roles, events and faults."""
         with self.state.lock:
             self.state.clear()
-            self.events.clear()
+            self.trail.clear()
             self.faults.clear()
             self.directory.clear()
 

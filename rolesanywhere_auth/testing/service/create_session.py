@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from rolesanywhere_auth.testing.service import (
     trust,
     validation,
 )
-from rolesanywhere_auth.testing.service.audit import Event
+from rolesanywhere_auth.testing.service.audit import Attempt, Trail
 from rolesanywhere_auth.testing.service.directory import Directory, Grant, Role, SessionKeys
 from rolesanywhere_auth.testing.service.parameters import (
     ROLE_SESSION_NAME_RULES,
@@ -38,7 +37,7 @@ from rolesanywhere_auth.testing.service.state import (
     TrustAnchor,
     partition_of,
 )
-from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
+from rolesanywhere_auth.testing.service.wire import Reason, Refusal, Request, Response
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -48,26 +47,13 @@ _ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
 _POLICY_LIMIT = 2048
 
 
-@dataclass
-class _Attempt:
-    """What is known of one call so far: it fills the audit event and the subject."""
-
-    request_id: str
-    now: datetime
-    parameters: Parameters | None = None
-    signature: VerifiedSignature | None = None
-    shelf: Shelf | None = None
-    session_name: str | None = None
-    duration_seconds: int | None = None
-
-
 class CreateSession:
     """The data plane.
 
     Args:
         state: where trust anchors, profiles, CRLs and subjects are kept.
         directory: who knows the roles and mints the keys.
-        events: the audit trail, which each call lengthens by one.
+        trail: the audit trail, which each call lengthens by one.
         new_id: makes the UUID of a new subject.
         max_skew: how far ``X-Amz-Date`` may be from the emulator's clock.
         strict: refuse what AWS tolerates and only records (unsigned headers, a
@@ -79,14 +65,14 @@ class CreateSession:
         state: State,
         *,
         directory: Directory,
-        events: list[Event],
+        trail: Trail,
         new_id: Callable[[], str],
         max_skew: timedelta,
         strict: bool,
     ) -> None:
         self._state = state
         self._directory = directory
-        self._events = events
+        self._trail = trail
         self._new_id = new_id
         self._max_skew = max_skew
         self._strict = strict
@@ -97,39 +83,73 @@ class CreateSession:
         Raises:
             Refusal: the first check that failed.
         """
-        attempt = _Attempt(request_id, now)
+        attempt = Attempt(request, request_id, now)
         try:
             grant = self._decide(request, attempt)
             keys = self._directory.mint(grant)
         except Refusal as refusal:
             self._record_subject(attempt, failed=True)
-            self._events.append(_event(attempt, refusal))
+            self._trail.sign_in(attempt, refusal=refusal)
             raise
         subject_arn = self._record_subject(attempt, failed=False)
-        self._events.append(_event(attempt, None))
         session = _issued(grant, keys)
         self._state.sessions.append(session)
-        return Response(201, _body(grant, keys, session.assumed_role_arn, subject_arn))
+        answer = Response(201, _body(grant, keys, session.assumed_role_arn, subject_arn))
+        self._trail.sign_in(attempt, answer=answer)
+        return answer
 
-    def _decide(self, request: Request, attempt: _Attempt) -> Grant:
-        now = attempt.now
+    def _decide(self, request: Request, attempt: Attempt) -> Grant:
+        now, checks = attempt.now, attempt.checks
+        checks.begin("parameters")
         parameters = attempt.parameters = read_parameters(request)
+        checks.begin("signature")
         signature = attempt.signature = verify_signature(
             request, now=now, max_skew=self._max_skew, strict=self._strict
         )
         leaf = signature.certificate
-        anchor = self._trust_anchor(parameters, attempt)
+        checks.note(f"{signature.algorithm} over {';'.join(signature.signed_headers)}")
+        checks.begin("trust anchor and profile exist")
+        anchor = attempt.anchor = self._trust_anchor(parameters, attempt)
         profile = self._profile(parameters)
+        checks.begin("one account, one Region")
         check_places(parameters, signature.region)
+        checks.begin("enabled")
         check_enabled(anchor, profile)
+        checks.begin("path to the trust anchor")
         path = trust.find_path(leaf, signature.intermediates, anchor.certificates, at=now)
+        attempt.path = path
+        checks.note(" < ".join(attributes.subject_text(certificate) for certificate in path))
+        checks.begin("leaf")
         trust.check_leaf(leaf, at=now)
-        trust.check_revocation(path, self._crls(anchor), at=now)
+        checks.note(f"valid until {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        checks.begin("revocation")
+        crls = self._crls(anchor)
+        trust.check_revocation(path, crls, at=now)
+        checks.note(f"enabled CRLs: {len(crls)}")
+        attempt.authenticated = True
+        return self._authorize(attempt, parameters, anchor, profile, signature)
+
+    def _authorize(
+        self,
+        attempt: Attempt,
+        parameters: Parameters,
+        anchor: TrustAnchor,
+        profile: Profile,
+        signature: VerifiedSignature,
+    ) -> Grant:
+        now, checks, leaf = attempt.now, attempt.checks, signature.certificate
+        checks.begin("role in the profile")
         check_role_listed(parameters, profile)
+        checks.begin("session name")
         name = attempt.session_name = choose_session_name(parameters, profile, leaf)
+        checks.note(name)
+        checks.begin("role exists")
         duration = attempt.duration_seconds = choose_duration(parameters, profile)
         role = self._role(parameters)
+        checks.begin("duration")
         check_role_duration(role, duration)
+        checks.note(f"{duration} seconds")
+        checks.begin("trust policy")
         tags = attributes.session_tags(leaf, profile.attribute_mappings)
         grant = Grant(
             role_arn=role.arn,
@@ -143,9 +163,10 @@ class CreateSession:
             managed_policy_arns=profile.managed_policy_arns,
         )
         check_trust_policy(role, grant, anchor, dropped=tags.dropped)
+        checks.begin("keys")
         return grant
 
-    def _trust_anchor(self, parameters: Parameters, attempt: _Attempt) -> TrustAnchor:
+    def _trust_anchor(self, parameters: Parameters, attempt: Attempt) -> TrustAnchor:
         arn = parameters.trust_anchor_arn
         shelf = self._shelf(arn)
         try:
@@ -176,9 +197,10 @@ class CreateSession:
             return self._directory.role(parameters.role_arn)
         except KeyError:
             # STS does not say whether a role exists.
-            raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from None
+            reason = Reason("there is no such role")
+            raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from reason
 
-    def _record_subject(self, attempt: _Attempt, *, failed: bool) -> str:
+    def _record_subject(self, attempt: Attempt, *, failed: bool) -> str:
         if attempt.shelf is None or attempt.signature is None or attempt.parameters is None:
             return ""
         return subjects.record(
@@ -292,7 +314,7 @@ def check_trust_policy(
             sentence = attributes.dropped_text(dropped)
             raise Refusal(
                 refusal.status, refusal.code, ". ".join(filter(None, (refusal.message, sentence)))
-            )
+            ) from Reason(decision.reason)
 
 
 def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str, Any]:
@@ -358,28 +380,3 @@ def _packed_size(grant: Grant) -> int:
     arns = sum(len(arn) for arn in grant.managed_policy_arns)
     used = tags + arns + len(grant.session_policy or "")
     return min(100, math.ceil(100 * used / _POLICY_LIMIT))
-
-
-def _event(attempt: _Attempt, refusal: Refusal | None) -> Event:
-    parameters, signature = attempt.parameters, attempt.signature
-    extra: dict[str, Any] = {}
-    if refusal is None and signature is not None:
-        extra = {
-            "missingSignedHeaders": list(signature.missing_signed_headers),
-            "postEmptyBody": signature.post_empty_body,
-            "algorithmMismatch": signature.algorithm_mismatch,
-        }
-    return Event(
-        event_time=attempt.now,
-        outcome="failure" if refusal else "success",
-        request_id=attempt.request_id,
-        error_code=refusal.code if refusal else None,
-        error_message=refusal.message if refusal else None,
-        serial_number=str(signature.serial_number) if signature else None,
-        trust_anchor_arn=parameters.trust_anchor_arn if parameters else None,
-        profile_arn=parameters.profile_arn if parameters else None,
-        role_arn=parameters.role_arn if parameters else None,
-        role_session_name=attempt.session_name,
-        duration_seconds=attempt.duration_seconds,
-        additional_event_data=extra,
-    )

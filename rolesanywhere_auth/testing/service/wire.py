@@ -16,6 +16,7 @@ class Request:
 
     ``path`` and ``query`` are raw (still percent-encoded, query without ``?``):
     ARNs travel inside path segments, and the signature is made over the raw form.
+    ``tls_version`` and ``cipher_suite`` are None where the front spoke no TLS.
     """
 
     method: str
@@ -23,6 +24,9 @@ class Request:
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    source_ip: str = "127.0.0.1"
+    tls_version: str | None = None
+    cipher_suite: str | None = None
 
     def header(self, name: str) -> str | None:
         """The value of header *name*, several values joined by a comma, or None."""
@@ -41,6 +45,10 @@ class Response:
     def encoded(self) -> bytes:
         """The body as the bytes that go on the wire."""
         return json.dumps(self.body, separators=(",", ":")).encode()
+
+
+class Reason(Exception):
+    """Why a call was refused, where the answer does not say; the cause of a `Refusal`."""
 
 
 class Refusal(Exception):
