@@ -219,9 +219,7 @@ def exports(variables: dict[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-def _tell(
-    options: argparse.Namespace, emulator: Emulator, lines: str, export: Path | None
-) -> None:
+def _tell(options: argparse.Namespace, emulator: Emulator, lines: str, export: Path | None) -> None:
     if options.host not in _LOOPBACK:
         print(
             f"warning: {options.host} is not loopback. This is no security boundary: whoever "

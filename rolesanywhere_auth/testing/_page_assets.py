@@ -34,7 +34,8 @@ a { color: var(--link); }
 code, pre { font: .875em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 code { overflow-wrap: anywhere; }
 pre { margin: .5rem 0 0; padding: .5rem; background: var(--back); border-radius: 6px; overflow-x: auto; }
-nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; margin: .25rem 0 0; padding: 0; }
+nav { margin: 0 0 1rem; }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; margin: 0; padding: 0; }
 .grid { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem; }
 @media (min-width: 60rem) { .grid { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); } }
 .stack { display: grid; gap: 1.5rem; align-content: start; }
@@ -52,7 +53,9 @@ dt { color: var(--dim); }
 dd { margin: 0; overflow-wrap: anywhere; }
 details > summary { cursor: pointer; }
 .event > summary { list-style-position: outside; margin-left: 1.125rem; }
-.event .who { overflow-wrap: anywhere; font-weight: 600; }
+.event .who { display: block; overflow-wrap: anywhere; font-weight: 600; }
+.event > summary time { color: var(--dim); }
+.card > details:not(.event) { font-size: .875rem; margin-top: .375rem; }
 .why { display: block; color: var(--bad); overflow-wrap: anywhere; }
 .checks { margin: .625rem 0 0; padding: .5rem 0 0; border-top: 1px solid var(--line); list-style: none; font-size: .875rem; }
 .checks li { display: grid; grid-template-columns: 4.25rem minmax(0, 1fr); gap: .625rem; padding: .1875rem 0; }
@@ -112,6 +115,7 @@ POLICY = "; ".join(
         f"style-src {_hash(STYLE)}",
         f"script-src {_hash(SCRIPT)}",
         "connect-src 'self'",
+        "img-src data:",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",

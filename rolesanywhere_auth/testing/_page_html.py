@@ -10,10 +10,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rolesanywhere_auth.testing._page_assets import SCRIPT, STYLE
-from rolesanywhere_auth.testing.service.state import CRL, Profile, Subject, TrustAnchor
+from rolesanywhere_auth.testing.service.state import CRL, Profile, TrustAnchor
 
 if TYPE_CHECKING:
-    from rolesanywhere_auth.testing.service.audit import Event
+    from rolesanywhere_auth.testing.service.audit import Check, Event
     from rolesanywhere_auth.testing.service.core import Service
     from rolesanywhere_auth.testing.service.directory import Role
 
@@ -30,7 +30,6 @@ class Snapshot:
     anchors: list[TrustAnchor]
     profiles: list[Profile]
     crls: list[CRL]
-    subjects: list[Subject]
     roles: list[Role]
     events: list[Event]
 
@@ -43,9 +42,8 @@ class Snapshot:
                 anchors=[item for shelf in shelves for item in shelf.all(TrustAnchor)],
                 profiles=[item for shelf in shelves for item in shelf.all(Profile)],
                 crls=[item for shelf in shelves for item in shelf.all(CRL)],
-                subjects=[item for shelf in shelves for item in shelf.all(Subject)],
                 roles=service.directory.roles(),
-                events=list(service.events),
+                events=service.events,
             )
 
 
@@ -113,25 +111,19 @@ def _section(key: str, title: str, items: list[T], show: Callable[[T], str]) -> 
 
 
 def _sign_ins(snapshot: Snapshot, names: dict[str, str]) -> str:
-    events = list(enumerate(snapshot.events))[-SHOWN:]
+    events = snapshot.events[-SHOWN:]
     earlier = len(snapshot.events) - len(events)
-    who = {
-        credential["serialNumber"]: subject.x509_subject
-        for subject in snapshot.subjects
-        for credential in subject.credentials
-    }
-    section = _section(
-        "sign-ins", "Sign-ins", events[::-1], lambda pair: _event(*pair, names=names, who=who)
-    )
+    section = _section("sign-ins", "Sign-ins", events[::-1], lambda event: _event(event, names))
     if not earlier:
         return section
     return section + f'<p class="dim">{_count(earlier, "earlier one")} not shown.</p>'
 
 
-def _event(number: int, event: Event, *, names: dict[str, str], who: dict[str, str]) -> str:
+def _event(event: Event, names: dict[str, str]) -> str:
     allowed = event.error_code is None
+    key = f"event-{escape(event.request_id)}"
     serial = event.serial_number
-    subject = who.get(serial or "") or (f"serial number {serial}" if serial else "unknown caller")
+    who = event.certificate_subject or (f"serial number {serial}" if serial else "unknown caller")
     why = "" if allowed else f'<span class="why">{_reason(event)}</span>'
     rows = {
         "Trust anchor": _named(event.trust_anchor_arn, names),
@@ -141,23 +133,23 @@ def _event(number: int, event: Event, *, names: dict[str, str], who: dict[str, s
         "Session name": _code(event.role_session_name),
         "Duration": _seconds(event.duration_seconds),
         "Recorded": _recorded(event),
+        "Caller": escape(" ".join(filter(None, (event.source_ip_address, event.user_agent)))),
         "Request ID": _code(event.request_id),
     }
     return (
-        f'<details class="event" id="event-{number}"><summary data-key="event-{number}">'
+        f'<details class="event" id="{key}"><summary data-key="{key}">'
         f"{_badge(allowed, 'allowed', 'refused')} {_time(event.event_time)} "
-        f'<span class="who">{escape(subject)}</span>{why}</summary>\n{_rows(rows)}'
-        f"{_checks(getattr(event, 'checks', ()))}</details>"
+        f'<span class="who">{escape(who)}</span>{why}</summary>\n{_rows(rows)}'
+        f"{_checks(event.checks)}</details>"
     )
 
 
 def _reason(event: Event) -> str:
-    failed = [check for check in getattr(event, "checks", ()) if not check.passed]
-    where = f"{escape(failed[-1].name)}: " if failed else ""
+    where = f"{escape(event.refused_by.name)}: " if event.refused_by else ""
     return f"{where}{escape(event.error_message or event.error_code or '')}"
 
 
-def _checks(checks: Iterable[Any]) -> str:
+def _checks(checks: Iterable[Check]) -> str:
     items = "".join(
         f"<li>{_badge(check.passed, 'passed', 'refused')}<p><strong>{escape(check.name)}</strong>"
         f"{' – ' + escape(check.detail) if check.detail else ''}</p></li>"
