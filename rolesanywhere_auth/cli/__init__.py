@@ -9,7 +9,6 @@ from importlib import import_module
 
 from rolesanywhere_auth._version import __version__
 
-
 _COMMANDS = {
     "credential-process": "credential_process",
     "demo": "demo",

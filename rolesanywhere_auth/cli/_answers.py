@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -65,10 +65,9 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: lower[name] for name in _KEPT_HEADERS if name in lower}
 
 
-def write(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """*lines* as JSON, one each."""
-    for line in lines:
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+def written(line: Mapping[str, Any]) -> str:
+    """*line* as JSON, with a line end."""
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def read(text: str, *, source: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import botocore
@@ -106,8 +107,12 @@ def _call(call: Call, stage: Stage) -> tuple[dict[str, Any], dict[str, Any]]:
     except ClientError as error:
         return request, _refusal(error)
     meta = answer.pop("ResponseMetadata")
-    plain = json.loads(json.dumps(answer, default=str))
+    plain = json.loads(json.dumps(answer, default=_text))
     return request, {"status": meta["HTTPStatusCode"], "headers": {}, "body": plain}
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _refusal(error: ClientError) -> dict[str, Any]:
@@ -196,6 +201,4 @@ def _signed(request: HTTPRequest, experiment: SignIn, leaf: Leaf, stage: Stage) 
 
 
 def _encoded(certificate: Any) -> str:
-    import base64
-
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()

@@ -58,18 +58,18 @@ def _add_flags(command: argparse.ArgumentParser) -> None:
         help="another name by which clients reach it, for the TLS certificate and the page; "
         "may be repeated",
     )
-    what = command.add_argument_group("what it holds")
-    what.add_argument("--region", default="eu-west-1", help="by default eu-west-1")
-    what.add_argument("--account", default="111122223333", metavar="ID", help="the account")
-    what.add_argument("--aws", action="store_true", help="also run moto: STS, IAM, S3 and the rest")
-    what.add_argument("--state", metavar="FILE", help="keep the resources in FILE")
-    what.add_argument("--seed", metavar="FILE", help="JSON or YAML: what it shall hold")
-    what.add_argument(
+    held = command.add_argument_group("what it holds")
+    held.add_argument("--region", default="eu-west-1", help="by default eu-west-1")
+    held.add_argument("--account", default="111122223333", metavar="ID", help="the account")
+    held.add_argument("--aws", action="store_true", help="also run moto: STS, IAM, S3 and the rest")
+    held.add_argument("--state", metavar="FILE", help="keep the resources in FILE")
+    held.add_argument("--seed", metavar="FILE", help="JSON or YAML: what it shall hold")
+    held.add_argument(
         "--set-up",
         metavar="FOLDER",
         help="a CA, trust anchor, role and profile, and a certificate in FOLDER",
     )
-    what.add_argument("--strict", action="store_true", help="refuse what AWS only records")
+    held.add_argument("--strict", action="store_true", help="refuse what AWS only records")
     out = command.add_argument_group("what it tells")
     out.add_argument("--export", metavar="FILE", help="write the environment there, once it runs")
     out.add_argument("--ca-bundle", metavar="FILE", help="write there what verifies the HTTPS port")
@@ -99,14 +99,14 @@ def run(options: argparse.Namespace) -> int:
 def _stopping() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set; a second signal has its usual effect."""
     stopped = threading.Event()
-    before = {}
+    before: dict[int, Any] = {}
 
     def stop(number: int, frame: object) -> None:
         del frame
         signal.signal(number, before[number])
         stopped.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, stop)
     try:
         yield stopped

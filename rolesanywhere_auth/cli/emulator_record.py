@@ -114,9 +114,16 @@ def _record(options: argparse.Namespace) -> None:
             pause=lambda: time.sleep(options.pause),
         )
         lines = itertools.chain([_asking.head(stage, endpoint=endpoint)], answers)
-        for line in _answers.write(lines):
-            out.write(line)
+        for line in lines:
+            out.write(_answers.written(line))
             out.flush()
+            if line.get("experiment") == "sound" and line["answer"]["status"] != 201:
+                print(
+                    f"warning: the sign-in that should succeed did not: {line['answer']}. The "
+                    "other answers then say little; does the role trust Roles Anywhere from "
+                    "every trust anchor of the account?",
+                    file=sys.stderr,
+                )
 
 
 def _client(endpoint: str, region: str) -> Any:
@@ -124,13 +131,14 @@ def _client(endpoint: str, region: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    keys = {}
-    proxies = None
+    keys: dict[str, Any] = {}
+    proxies: dict[str, str] | None = None
     if urlsplit(endpoint).hostname in _LOOPBACK:
         keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
         proxies = {}
     retries: Any = {"mode": "adaptive", "max_attempts": 10}
-    return boto3.Session(region_name=region).client(
+    session: Any = boto3.Session(region_name=region)
+    return session.client(
         "rolesanywhere",
         endpoint_url=endpoint,
         config=Config(retries=retries, proxies=proxies),

@@ -10,15 +10,17 @@ TYPE_CHECKING = False  # typing's own would cost an import
 if TYPE_CHECKING:
     from typing import Any
 
+    from rolesanywhere_auth.testing._moto_backend import moto_backend
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
 
 _ROOMS = {
     "CertificateAuthority": "authority",
     "Emulator": "emulator",
+    "moto_backend": "_moto_backend",
 }
 
-__all__ = ["CertificateAuthority", "Emulator"]
+__all__ = ["CertificateAuthority", "Emulator", "moto_backend"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --back: #f4f5f7; --card: #fff; --ink: #1b1f27; --dim: #59616e; --line: #d9dde3;
-  --good: #14682f; --good-back: #e2f4e7; --bad: #a3161f; --bad-back: #fdE9ea; --link: #1a56b8;
+  --good: #14682f; --good-back: #e2f4e7; --bad: #a3161f; --bad-back: #fde9ea; --link: #1a56b8;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -31,24 +31,40 @@ p { margin: 0 0 .5rem; }
 a { color: var(--link); }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; border-radius: 4px; }
 .dim { color: var(--dim); }
-code, pre { font: .875em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
+code, pre {
+  font: .875em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
+}
 code { overflow-wrap: anywhere; }
-pre { margin: .5rem 0 0; padding: .5rem; background: var(--back); border-radius: 6px; overflow-x: auto; }
+pre {
+  margin: .5rem 0 0; padding: .5rem; background: var(--back); border-radius: 6px;
+  overflow-x: auto;
+}
 nav { margin: 0 0 1rem; }
-nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; margin: 0; padding: 0; }
+nav ul {
+  display: flex; flex-wrap: wrap; gap: .25rem 1rem; list-style: none; margin: 0; padding: 0;
+}
 .grid { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem; }
 @media (min-width: 60rem) { .grid { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); } }
 .stack { display: grid; gap: 1.5rem; align-content: start; }
 .cards { list-style: none; margin: 0; padding: 0; display: grid; gap: .5rem; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .625rem .75rem; }
-.head { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between; gap: .25rem .75rem; }
+.card {
+  background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .625rem .75rem;
+}
+.head {
+  display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between;
+  gap: .25rem .75rem;
+}
 .badge {
   display: inline-block; border-radius: 1em; padding: 0 .6em; font-size: .8125rem; font-weight: 600;
   white-space: nowrap;
 }
 .good { color: var(--good); background: var(--good-back); }
 .bad { color: var(--bad); background: var(--bad-back); }
-dl { display: grid; grid-template-columns: minmax(5.5rem, max-content) minmax(0, 1fr); gap: .125rem .75rem; margin: .375rem 0 0; font-size: .875rem; }
+dl {
+  display: grid; grid-template-columns: minmax(5.5rem, max-content) minmax(0, 1fr);
+  gap: .125rem .75rem; margin: .375rem 0 0; font-size: .875rem;
+}
 dt { color: var(--dim); }
 dd { margin: 0; overflow-wrap: anywhere; }
 details > summary { cursor: pointer; }
@@ -57,8 +73,14 @@ details > summary { cursor: pointer; }
 .event > summary time { color: var(--dim); }
 .card > details:not(.event) { font-size: .875rem; margin-top: .375rem; }
 .why { display: block; color: var(--bad); overflow-wrap: anywhere; }
-.checks { margin: .625rem 0 0; padding: .5rem 0 0; border-top: 1px solid var(--line); list-style: none; font-size: .875rem; }
-.checks li { display: grid; grid-template-columns: 4.25rem minmax(0, 1fr); gap: .625rem; padding: .1875rem 0; }
+.checks {
+  margin: .625rem 0 0; padding: .5rem 0 0; border-top: 1px solid var(--line); list-style: none;
+  font-size: .875rem;
+}
+.checks li {
+  display: grid; grid-template-columns: 4.25rem minmax(0, 1fr); gap: .625rem;
+  padding: .1875rem 0;
+}
 .checks .badge { text-align: center; justify-self: start; align-self: start; }
 .checks p { margin: 0; overflow-wrap: anywhere; }
 """.strip()

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.testing._clients import Clients, create_role, moto_directory
+from rolesanywhere_auth.testing._clients import Clients, moto_directory
 from rolesanywhere_auth.testing._listening import Listening
-from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
+from rolesanywhere_auth.testing._making import Making
 from rolesanywhere_auth.testing._state_file import StateFile
 from rolesanywhere_auth.testing._workshop import Workshop
-from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafKeyType
 from rolesanywhere_auth.testing.fronts.http import HTTPFront
 from rolesanywhere_auth.testing.page import Gate
 from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
-from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
+from rolesanywhere_auth.testing.service.directory import MemoryDirectory
 from rolesanywhere_auth.testing.service.faults import Fault
-from rolesanywhere_auth.testing.service.state import IssuedSession, partition_of
+from rolesanywhere_auth.testing.service.state import IssuedSession
 from rolesanywhere_auth.testing.service.wire import Refusal
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
 
 
-class Emulator:
+class Emulator(Making):
     """The service on loopback, over HTTP and HTTPS; a context manager.
 
     ::
@@ -325,118 +324,6 @@ class Emulator:
     def enforcing_iam(self) -> contextlib.AbstractContextManager[None]:
         """Let moto check signatures and IAM policies within a ``with`` block."""
         return self._moto_or_error().enforcing_iam()
-
-    # Making things
-
-    def create_role(
-        self,
-        name: str,
-        *,
-        trust_policy: Mapping[str, Any] | None = None,
-        trust_anchor_arn: str | None = None,
-        policy: Mapping[str, Any] | None = None,
-        max_session_duration: int = 3600,
-    ) -> str:
-        """Make an IAM role and return its ARN.
-
-        Args:
-            name: The role's name; a path may stand before it.
-            trust_policy: Default: Roles Anywhere from *trust_anchor_arn* alone, or from
-                any trust anchor of this account and Region.
-            trust_anchor_arn: For the default trust policy.
-            policy: What the role may do; only moto (``aws=True``) can enforce it.
-            max_session_duration: Seconds, 3,600 to 43,200.
-
-        Raises:
-            ValueError: *max_session_duration* is out of these bounds.
-        """
-        if not 3600 <= max_session_duration <= 43200:
-            raise ValueError(
-                f"max_session_duration must be 3600 to 43200 seconds, not {max_session_duration}"
-            )
-        document = trust_policy or least_privilege_trust_policy(
-            region=self.region, account_id=self.account_id, trust_anchor_arn=trust_anchor_arn
-        )
-        if self._directory is None:
-            return create_role(
-                self.client("iam"),
-                name,
-                trust_policy=document,
-                policy=policy,
-                max_session_duration=max_session_duration,
-            )
-        arn = f"arn:{partition_of(self.region)}:iam::{self.account_id}:role/{name}"
-        self._directory.add(Role(arn, document, max_session_duration))
-        return arn
-
-    def set_up(
-        self,
-        *,
-        authority: CertificateAuthority | None = None,
-        anchor: CertificateAuthority | None = None,
-        common_name: str = "app",
-        key_type: LeafKeyType = "ec-p256",
-        role_name: str = "app",
-        role_arn: str | None = None,
-        policy: Mapping[str, Any] | None = None,
-        session_duration: int = 3600,
-        accept_role_session_name: bool = False,
-    ) -> Setup:
-        """Make all that a sign-in needs, by the control plane's own API.
-
-        Args:
-            authority: Who issues the certificate; a new CA by default.
-            anchor: The CA in the trust anchor; *authority* by default. Give the root
-                here when *authority* is an intermediate.
-            common_name: Of the certificate.
-            key_type: Of the certificate's key.
-            role_name: Of a new role that trusts the new trust anchor alone; a number is
-                added where it is taken.
-            role_arn: An existing role, instead of a new one.
-            policy: What the new role may do; needs ``aws=True`` to have an effect.
-            session_duration: Seconds, of the profile; the role allows as much.
-            accept_role_session_name: Whether clients may name their sessions.
-        """
-        authority = authority or CertificateAuthority(now=self.now)
-        anchor_arn = self._workshop.trust_anchor(anchor or authority, issuer=authority)
-        role_arn = role_arn or self.create_role(
-            self._unused(role_name),
-            trust_anchor_arn=anchor_arn,
-            policy=policy,
-            max_session_duration=max(session_duration, 3600),
-        )
-        profile_arn = self._workshop.profile(
-            role_arn,
-            session_duration=session_duration,
-            accept_role_session_name=accept_role_session_name,
-        )
-        leaf = authority.issue(common_name, key_type=key_type)
-        return Setup(
-            authority=authority,
-            leaf=leaf,
-            trust_anchor_arn=anchor_arn,
-            profile_arn=profile_arn,
-            role_arn=role_arn,
-            files=leaf.write_to(tempfile.mkdtemp(dir=self._folder())),
-            endpoint_url=self.endpoint_url,
-        )
-
-    def _unused(self, role_name: str) -> str:
-        """*role_name*, or with a number behind it where another `set_up` took it."""
-        self._role_names[role_name] = count = self._role_names.get(role_name, 0) + 1
-        return role_name if count == 1 else f"{role_name}-{count}"
-
-    def create_trust_anchor(self, authority: CertificateAuthority) -> str:
-        """Make an enabled trust anchor of *authority*'s certificate and return its ARN."""
-        return self._workshop.trust_anchor(authority)
-
-    def revoke(self, leaf: Leaf) -> None:
-        """Put *leaf* on its CA's CRL and import that into the CA's trust anchors, enabled.
-
-        Raises:
-            ValueError: No trust anchor that this emulator made belongs to the CA.
-        """
-        self._workshop.revoke(leaf)
 
     def _folder(self) -> Path:
         self._front("http")
