@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from rolesanywhere_auth.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from rolesanywhere_auth.testing.service.directory import Directory
+from collections.abc import Mapping
+from typing import Any
 
 
 class Clients:
@@ -40,6 +34,16 @@ class Clients:
         )
 
 
+def check_role_duration(seconds: int) -> None:
+    """IAM's bounds of MaxSessionDuration.
+
+    Raises:
+        ValueError: *seconds* is out of them.
+    """
+    if not 3600 <= seconds <= 43200:
+        raise ValueError(f"max_session_duration must be 3600 to 43200 seconds, not {seconds}")
+
+
 def create_role(
     iam: Any,
     name: str,
@@ -61,20 +65,3 @@ def create_role(
         iam.put_role_policy(RoleName=role_name, PolicyName="emulator", PolicyDocument=document)
     arn: str = role["Arn"]
     return arn
-
-
-def moto_directory(clock: Callable[[], datetime]) -> Directory:
-    """moto's IAM and STS as the service's directory.
-
-    Raises:
-        MissingExtraError: moto is not installed.
-    """
-    try:
-        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Emulator(aws=True) needs moto ({error}); "
-            "install it with: pip install 'rolesanywhere-auth[testing]'",
-            extra="testing",
-        ) from error
-    return MotoDirectory(clock=clock)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.testing._clients import create_role
+from rolesanywhere_auth.testing._clients import check_role_duration, create_role
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf, LeafKeyType
@@ -23,7 +23,6 @@ class Making:
     account_id: str
     _directory: MemoryDirectory | None
     _workshop: Workshop
-    _role_names: dict[str, int]
 
     if TYPE_CHECKING:
 
@@ -61,10 +60,7 @@ class Making:
         Raises:
             ValueError: *max_session_duration* is out of these bounds.
         """
-        if not 3600 <= max_session_duration <= 43200:
-            raise ValueError(
-                f"max_session_duration must be 3600 to 43200 seconds, not {max_session_duration}"
-            )
+        check_role_duration(max_session_duration)
         document = trust_policy or least_privilege_trust_policy(
             region=self.region, account_id=self.account_id, trust_anchor_arn=trust_anchor_arn
         )
@@ -111,7 +107,7 @@ class Making:
         authority = authority or CertificateAuthority(now=self.now)
         anchor_arn = self._workshop.trust_anchor(anchor or authority, issuer=authority)
         role_arn = role_arn or self.create_role(
-            self._unused(role_name),
+            self._workshop.unused(role_name),
             trust_anchor_arn=anchor_arn,
             policy=policy,
             max_session_duration=max(session_duration, 3600),
@@ -131,11 +127,6 @@ class Making:
             files=leaf.write_to(tempfile.mkdtemp(dir=self._folder())),
             endpoint_url=self.endpoint_url,
         )
-
-    def _unused(self, role_name: str) -> str:
-        """*role_name*, or with a number behind it where another `set_up` took it."""
-        self._role_names[role_name] = count = self._role_names.get(role_name, 0) + 1
-        return role_name if count == 1 else f"{role_name}-{count}"
 
     def create_trust_anchor(self, authority: CertificateAuthority) -> str:
         """Make an enabled trust anchor of *authority*'s certificate and return its ARN."""

@@ -37,11 +37,10 @@ class Snapshot:
     def of(cls, service: Service) -> Snapshot:
         """The present state of *service*."""
         with service.state.lock:
-            shelves = service.state.shelves()
             return cls(
-                anchors=[item for shelf in shelves for item in shelf.all(TrustAnchor)],
-                profiles=[item for shelf in shelves for item in shelf.all(Profile)],
-                crls=[item for shelf in shelves for item in shelf.all(CRL)],
+                anchors=service.state.all(TrustAnchor),
+                profiles=service.state.all(Profile),
+                crls=service.state.all(CRL),
                 roles=service.directory.roles(),
                 events=service.events,
             )

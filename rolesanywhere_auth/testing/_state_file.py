@@ -47,6 +47,7 @@ class StateFile:
             ConfigurationError: It is not such a file, or of a newer version.
             OSError: It cannot be read.
         """
+        self._written = ""
         if not self.path.exists():
             return
         try:
@@ -55,6 +56,7 @@ class StateFile:
                 raise ValueError("its format or version is another")
             self._restore(content)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
+            self._state.clear()
             raise ConfigurationError(
                 f"{self.path} is no state of this version of the emulator "
                 f"({type(error).__name__}: {error}); move it away to start empty"

@@ -6,13 +6,15 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.testing._clients import Clients, moto_directory
+from rolesanywhere_auth.testing._clients import Clients
+from rolesanywhere_auth.testing._clock import Clock
 from rolesanywhere_auth.testing._listening import Listening
 from rolesanywhere_auth.testing._making import Making
+from rolesanywhere_auth.testing._moto import moto_directory
 from rolesanywhere_auth.testing._state_file import StateFile
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.fronts.http import HTTPFront
@@ -20,9 +22,10 @@ from rolesanywhere_auth.testing.page import Gate
 from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory
+from rolesanywhere_auth.testing.service.fault_verbs import Faults, refusal_answer
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.metrics import Metrics
 from rolesanywhere_auth.testing.service.state import IssuedSession
-from rolesanywhere_auth.testing.service.wire import Refusal
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,10 +53,12 @@ class Emulator(Making):
             so that the sessions work with STS, IAM and S3 at `aws_endpoint_url`.
             moto's state is global to the process: one such emulator at a time.
         clock: The present moment, with a time zone; by default the machine's clock
-            and what `advance` added.
+            as `advance` and `set_time` moved it.
         strict: Refuse requests that AWS accepts and only records in CloudTrail
-            (unsigned headers, an algorithm that is not the key's).
+            (unsigned headers, an algorithm that is not the key's, an empty body).
         max_skew: How far the date of a request may be from *clock*.
+        quotas: Refuse calls above AWS's quotas of calls a second; `set_up`,
+            `create_trust_anchor` and `revoke` do not count.
         host: The address to listen on. Whoever reaches it may configure the emulator
             and sign in with what they made: loopback, unless you mean that.
         port: Of the service over HTTP; 0 is a free one.
@@ -73,6 +78,7 @@ class Emulator(Making):
         clock: Callable[[], datetime] | None = None,
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        quotas: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
         tls_port: int | None = 0,
@@ -83,8 +89,7 @@ class Emulator(Making):
         self.region = region
         self.account_id = account_id
         self._aws = aws
-        self._given_clock = clock
-        self._ahead = timedelta()
+        self._clock = Clock(clock)
         self._directory = None if aws else MemoryDirectory(random=os.urandom)
         self._service = Service(
             directory=self._directory or moto_directory(self.now),
@@ -94,6 +99,7 @@ class Emulator(Making):
             random=os.urandom,
             strict=strict,
             max_skew=max_skew,
+            quotas=quotas,
         )
         self._listening = Listening(host, port, tls_port, aws_port, tuple(host_names))
         self._state_file = None
@@ -103,7 +109,6 @@ class Emulator(Making):
         self._fronts: dict[str, HTTPFront] = {}
         self._moto: MotoServer | None = None
         self._workshop = Workshop(self._service)
-        self._role_names: dict[str, int] = {}
         self._ca_bundle: Path | None = None
         self._clients = Clients(region)
 
@@ -119,20 +124,17 @@ class Emulator(Making):
         """
         if self._fronts:
             raise RuntimeError("The emulator runs already; call stop() first.")
+        folder = tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
         with contextlib.ExitStack() as stack:
             # Undo a start that fails half way as well.
             stack.callback(self._fronts.clear)
-            self._private_folder = folder = Path(
-                stack.enter_context(
-                    tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
-                )
-            )
+            self._private_folder = Path(stack.enter_context(folder))
             if self._state_file is not None:
                 self._state_file.load()
                 stack.callback(self._state_file.save)
             gate = Gate(self._service, hosts=self._listening.hosts, state_file=self._state_file)
             self._ca_bundle = self._listening.open(
-                gate, self._fronts, stack, folder=folder, region=self.region
+                gate, self._fronts, stack, folder=self._private_folder, region=self.region
             )
             if self._aws:
                 self._moto = self._moto_server(stack)
@@ -141,6 +143,7 @@ class Emulator(Making):
 
     def stop(self) -> None:
         """Close all connections and remove all files; nothing happens if it does not run."""
+        self.faults.clear()  # which may hold calls
         try:
             self._running.close()
         finally:
@@ -168,7 +171,7 @@ class Emulator(Making):
 
     def clear(self) -> None:
         """Back to an empty service with a clock that tells the time; the ports stay."""
-        self._ahead = timedelta()
+        self._clock.reset()
         self._forget()
         if self._moto is not None:
             self._moto.reset()
@@ -176,7 +179,6 @@ class Emulator(Making):
     def _forget(self) -> None:
         self._service.clear()
         self._workshop.forget()
-        self._role_names.clear()
 
     def _moto_server(self, stack: contextlib.ExitStack) -> MotoServer:
         from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
@@ -246,19 +248,24 @@ class Emulator(Making):
 
     def now(self) -> datetime:
         """The emulator's time, with a time zone."""
-        if self._given_clock is not None:
-            return self._given_clock()
-        return datetime.now(timezone.utc) + self._ahead
+        return self._clock.now()
 
     def advance(self, seconds: float | timedelta) -> None:
-        """Move the emulator's clock forward; the clients' clocks stay where they are.
+        """Move the emulator's clock, back if *seconds* are negative; the clients' clocks stay.
 
         Raises:
             RuntimeError: The emulator was given a clock: move that one.
         """
-        if self._given_clock is not None:
-            raise RuntimeError("This emulator goes by the clock it was given; move that one.")
-        self._ahead += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        self._clock.advance(seconds)
+
+    def set_time(self, moment: datetime) -> None:
+        """Let it be *moment* now; the clock goes on from there.
+
+        Raises:
+            ValueError: *moment* has no time zone.
+            RuntimeError: As for `advance`.
+        """
+        self._clock.set(moment)
 
     @property
     def service(self) -> Service:
@@ -269,6 +276,25 @@ class Emulator(Making):
     def events(self) -> list[Event]:
         """One event per CreateSession that reached the service, oldest first."""
         return self._service.events
+
+    def cloudtrail(self) -> list[dict[str, Any]]:
+        """All calls, the control plane's too, as CloudTrail records, oldest first."""
+        return [event.cloudtrail() for event in list(self._service.trail.calls)]
+
+    @property
+    def metrics(self) -> Metrics:
+        """What CloudWatch would count: successes, failures, days to expiry."""
+        return self._service.metrics
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What EventBridge would get about certificates that end soon, oldest first."""
+        return self._service.notices
+
+    @property
+    def faults(self) -> Faults:
+        """What may go wrong with CreateSession, by name: ``faults.next(2).refuse()``."""
+        return self._service.faults
 
     @property
     def sessions(self) -> list[IssuedSession]:
@@ -294,11 +320,8 @@ class Emulator(Making):
         retry_after: int | None = None,
     ) -> None:
         """Refuse the next *count* CreateSession calls; *retry_after* in seconds."""
-        response = Refusal(status, code, message).response()
-        headers = {"Content-Type": "application/json", **response.headers}
-        if retry_after is not None:
-            headers["Retry-After"] = str(retry_after)
-        self.inject(*[(status, headers, response.encoded())] * count)
+        answer = refusal_answer(status, code=code, message=message, retry_after=retry_after)
+        self.inject(*[answer] * count)
 
     # Clients
 
@@ -316,9 +339,9 @@ class Emulator(Making):
     ) -> Any:
         """An unmodified boto3 client for moto; without keys it is the administrator's."""
         moto = self._moto_or_error()
-        if aws_access_key_id is None or aws_secret_access_key is None:
-            return self._clients.make(service_name, moto.endpoint_url, (*moto.administrator, None))
-        keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        keys: tuple[str, str, str | None] = (*moto.administrator, None)
+        if aws_access_key_id is not None and aws_secret_access_key is not None:
+            keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
         return self._clients.make(service_name, moto.endpoint_url, keys)
 
     def enforcing_iam(self) -> contextlib.AbstractContextManager[None]:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -144,10 +145,19 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self._service().handle(self._request())
         except Refusal as refusal:
             self._turn_away(refusal)
-        except Dropped:
+        except Dropped as dropped:
             self.close_connection = True
+            if dropped.reset:
+                self._reset()
         else:
+            self.close_connection |= answer.hang_up
             self._write(answer)
+
+    def _reset(self) -> None:
+        """Close the socket at once, with an RST, under everything that would say goodbye."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        socket.close(self.connection.detach())
 
     # http.server looks for one method each, by these names.
     do_DELETE = do_GET = do_HEAD = handle_method  # noqa: N815
@@ -186,12 +196,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self) -> Request:
         path, _, query = self.path.partition("?")
+        tls = self.connection if isinstance(self.connection, ssl.SSLSocket) else None
+        cipher = tls.cipher() if tls else None
         return Request(
             method=self.command,
             path=path,
             query=query,
             headers=tuple(self.headers.items()),
             body=self._body(),
+            source_ip=self.client_address[0],
+            tls_version=tls.version() if tls else None,
+            cipher_suite=cipher[0] if cipher else None,
         )
 
     def _body(self) -> bytes:

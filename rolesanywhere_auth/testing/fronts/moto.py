@@ -222,8 +222,11 @@ def _backend_class(service: Service) -> type[BaseBackend]:
 def _answer(service: Service, request: Any, full_url: str, headers: Any) -> MotoAnswer:
     try:
         answer = service.handle(_request(request, full_url, headers))
-    except Dropped:
-        raise ConnectionResetError("The emulator was told to drop the connection.") from None
+    except Dropped as dropped:
+        raise ConnectionResetError(str(dropped)) from None
+    if answer.hang_up:
+        # Half an answer does not go through moto; none comes closest.
+        raise ConnectionResetError("The emulator was told to send half an answer.")
     return answer.status, dict(answer.headers), answer.body
 
 

@@ -11,15 +11,18 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from rolesanywhere_auth.testing.service.quotas import region_of
+from rolesanywhere_auth.testing.service.state import partition_of
 from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
 
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from rolesanywhere_auth.testing.service.faults import Conditions
     from rolesanywhere_auth.testing.service.parameters import Parameters
     from rolesanywhere_auth.testing.service.signature import VerifiedSignature
     from rolesanywhere_auth.testing.service.state import Shelf, TrustAnchor
@@ -166,6 +169,7 @@ class Attempt:
     request: Request
     request_id: str
     now: datetime
+    conditions: Conditions
     parameters: Parameters | None = None
     signature: VerifiedSignature | None = None
     shelf: Shelf | None = None
@@ -177,6 +181,17 @@ class Attempt:
     checks: Checks = field(default_factory=Checks)
 
 
+@dataclass
+class Operation:
+    """What is known of one control-plane call so far."""
+
+    request: Request
+    request_id: str
+    now: datetime
+    name: str | None = None
+    members: Mapping[str, Any] | None = None
+
+
 class Trail:
     """The events of one service, the last 10,000 of them.
 
@@ -184,12 +199,21 @@ class Trail:
         account_id: The account of calls that name none.
         region: The Region of calls that name none.
         new_id: Makes the UUID of an event.
+        watch: Is told of each CreateSession that ended.
     """
 
-    def __init__(self, *, account_id: str, region: str, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        *,
+        account_id: str,
+        region: str,
+        new_id: Callable[[], str],
+        watch: Callable[[Attempt, Event], None],
+    ) -> None:
         self._account_id = account_id
         self._region = region
         self._new_id = new_id
+        self._watch = watch
         self.calls: deque[Event] = deque(maxlen=_LIMIT)
         self.sign_ins: deque[Event] = deque(maxlen=_LIMIT)
 
@@ -200,7 +224,7 @@ class Trail:
 
     def sign_in(
         self, attempt: Attempt, *, refusal: Refusal | None = None, answer: Response | None = None
-    ) -> Event:
+    ) -> None:
         """Record one CreateSession that ended in *refusal* or in *answer*."""
         parameters, signature, request = attempt.parameters, attempt.signature, attempt.request
         region, account_id = _place(parameters, self._region, self._account_id)
@@ -232,7 +256,48 @@ class Trail:
         )
         self.sign_ins.append(event)
         self.calls.append(event)
-        return event
+        self._watch(attempt, event)
+
+    def operation(
+        self,
+        operation: Operation,
+        *,
+        refusal: Refusal | None = None,
+        answer: Response | None = None,
+    ) -> None:
+        """Record one call of the control plane; a path that names no operation leaves nothing."""
+        if operation.name is None:
+            return
+        request = operation.request
+        event = Event(
+            event_time=operation.now,
+            outcome="failure" if refusal else "success",
+            request_id=operation.request_id,
+            error_code=refusal.code if refusal else None,
+            error_message=refusal.message if refusal else None,
+            event_name=operation.name,
+            event_id=self._new_id(),
+            account_id=self._account_id,
+            aws_region=region_of(request) or self._region,
+            source_ip_address=request.source_ip,
+            user_agent=request.header("User-Agent") or "",
+            user_identity=self._administrator(request),
+            request_parameters=operation.members,
+            response_elements=answer.body if answer else None,
+            tls_details=_tls_details(request),
+        )
+        # CloudTrail keeps the answers of calls that change something.
+        kept = replace(event, response_elements=None) if event.read_only else event
+        self.calls.append(kept)
+
+    def _administrator(self, request: Request) -> dict[str, Any]:
+        region = region_of(request) or self._region
+        return {
+            "type": "Root",
+            "principalId": self._account_id,
+            "arn": f"arn:{partition_of(region)}:iam::{self._account_id}:root",
+            "accountId": self._account_id,
+        }
 
 
 def _place(parameters: Parameters | None, region: str, account_id: str) -> tuple[str, str]:

@@ -7,8 +7,9 @@ configure it, as with other local emulators.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from rolesanywhere_auth.testing.service import crls, profiles, subjects, tags, trust_anchors
 from rolesanywhere_auth.testing.service.model import Codec
@@ -23,6 +24,8 @@ HANDLERS: dict[str, Handler] = {
     **subjects.HANDLERS,
     **tags.HANDLERS,
 }
+
+Observe = Callable[[str, Mapping[str, Any] | None], None]
 
 
 class ControlPlane:
@@ -44,8 +47,8 @@ class ControlPlane:
         self._new_id = new_id
         self._codec = Codec()
 
-    def handle(self, request: Request, *, now: datetime) -> Response:
-        """Answer *request*.
+    def handle(self, request: Request, *, now: datetime, observe: Observe) -> Response:
+        """Answer *request*; *observe* is told the operation's name, then its members too.
 
         Raises:
             Refusal: for a path the model lacks (404), an operation the emulator lacks
@@ -59,6 +62,7 @@ class ControlPlane:
             )
             raise Refusal(404, "UnknownOperationException", text)
         operation, uri = found
+        observe(operation.name, None)
         handler = HANDLERS.get(operation.name)
         if handler is None:
             text = f"This emulator does not implement {operation.name}."
@@ -71,6 +75,7 @@ class ControlPlane:
             caller=f"arn:{partition_of(shelf.region)}:iam::{shelf.account_id}:root",
             new_id=self._new_id,
         )
+        observe(operation.name, call.members)
         return self._codec.answer(operation, handler(call))
 
     def _shelf(self, request: Request) -> Shelf:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from rolesanywhere_auth.testing.service import (
 )
 from rolesanywhere_auth.testing.service.audit import Attempt, Trail
 from rolesanywhere_auth.testing.service.directory import Directory, Grant, Role, SessionKeys
+from rolesanywhere_auth.testing.service.faults import Conditions
 from rolesanywhere_auth.testing.service.parameters import (
     ROLE_SESSION_NAME_RULES,
     Parameters,
@@ -58,6 +60,7 @@ class CreateSession:
         max_skew: how far ``X-Amz-Date`` may be from the emulator's clock.
         strict: refuse what AWS tolerates and only records (unsigned headers, a
             declared algorithm that is not the key's, an empty body).
+        admit: refuses a call above the quota.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CreateSession:
         new_id: Callable[[], str],
         max_skew: timedelta,
         strict: bool,
+        admit: Callable[[Request], None],
     ) -> None:
         self._state = state
         self._directory = directory
@@ -76,14 +80,17 @@ class CreateSession:
         self._new_id = new_id
         self._max_skew = max_skew
         self._strict = strict
+        self._admit = admit
 
-    def handle(self, request: Request, *, now: datetime, request_id: str) -> Response:
+    def handle(
+        self, request: Request, *, now: datetime, request_id: str, conditions: Conditions
+    ) -> Response:
         """Vend a session, or refuse; the subject and the audit event are written either way.
 
         Raises:
             Refusal: the first check that failed.
         """
-        attempt = Attempt(request, request_id, now)
+        attempt = Attempt(request, request_id, now, conditions)
         try:
             grant = self._decide(request, attempt)
             keys = self._directory.mint(grant)
@@ -100,6 +107,8 @@ class CreateSession:
 
     def _decide(self, request: Request, attempt: Attempt) -> Grant:
         now, checks = attempt.now, attempt.checks
+        checks.begin("quota")
+        self._admit(request)
         checks.begin("parameters")
         parameters = attempt.parameters = read_parameters(request)
         checks.begin("signature")
@@ -156,7 +165,7 @@ class CreateSession:
             session_name=name,
             region=signature.region,
             duration_seconds=duration,
-            expiration=now + timedelta(seconds=duration),
+            expiration=now + attempt.conditions.validity(duration),
             source_identity=attributes.source_identity(leaf),
             tags=tags.tags,
             session_policy=profile.session_policy,
@@ -174,6 +183,8 @@ class CreateSession:
         except Refusal:
             raise texts.TRUST_ANCHOR_NOT_FOUND.refusal({"arn": arn}) from None
         attempt.shelf = shelf
+        if attempt.conditions.disables(anchor.trust_anchor_arn):
+            return replace(anchor, enabled=False)
         return anchor
 
     def _profile(self, parameters: Parameters) -> Profile:

@@ -190,6 +190,10 @@ class State:
         """All shelves, oldest first."""
         return list(self._shelves.values())
 
+    def all(self, kind: type[ResourceT]) -> list[ResourceT]:
+        """All resources of *kind* in all accounts and Regions."""
+        return [item for shelf in self._shelves.values() for item in shelf.all(kind)]
+
     def clear(self) -> None:
         """Forget everything."""
         self.sessions.clear()
