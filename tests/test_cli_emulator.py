@@ -165,7 +165,9 @@ def test_seed_state_tls_and_names(
 
     first, second = seen
     names = [name for name in first if name.startswith("ROLESANYWHERE_")]
-    assert {"ROLESANYWHERE_PROFILE_ARN_OTHER_APP", "ROLESANYWHERE_TRUST_ANCHOR_ARN_LAB_1"} < {*names}
+    assert {"ROLESANYWHERE_PROFILE_ARN_OTHER_APP", "ROLESANYWHERE_TRUST_ANCHOR_ARN_LAB_1"} < {
+        *names
+    }
     assert first["ROLESANYWHERE_PROFILE_ARN"] == first["ROLESANYWHERE_PROFILE_ARN_APP"]
     assert first["ROLESANYWHERE_CERTIFICATE"] == str(tmp_path / "it's here" / "client.pem")
     assert first["AWS_REGION"] == "us-gov-west-1"
@@ -234,10 +236,8 @@ def test_other_addresses_are_warned_about(
     )
 
 
-def test_what_cannot_start_is_one_line(
-    tmp_path: Path, without_signals: None, capsys: Any
-) -> None:
-    """A taken port, an unreadable seed or state, a refused seed: status 1, one line, no traceback."""
+def test_what_cannot_start_is_one_line(tmp_path: Path, without_signals: None, capsys: Any) -> None:
+    """A taken port, an unreadable seed or state, a refused seed: status 1 and one line."""
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "refused.json").write_text(
         '{"roles": [{"name": "app", "max_session_duration": 1}]}'
@@ -313,6 +313,6 @@ def test_lines_are_for_a_shell() -> None:
     """Whatever stands in a value, a shell reads just that."""
     from rolesanywhere_auth.cli.emulator import exports
 
-    value = "it's $HOME `x` \"y\"\n;"
+    value = 'it\'s $HOME `x` "y"\n;'
     assert variables(exports({"A": value}))["A"] == value
     assert shlex.split(exports({"A": value})) == ["export", f"A={value}"]

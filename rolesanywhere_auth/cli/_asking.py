@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,7 +38,13 @@ Send = Callable[[HTTPRequest], tuple[int, Mapping[str, str], bytes]]
 
 def sender(*, verify: bool | str, proxies: Mapping[str, str]) -> Send:
     """Sends requests by botocore's HTTP client, each once."""
-    session = URLLib3Session(verify=verify, proxies=dict(proxies), timeout=(10, 30))  # type: ignore[arg-type]
+    session = URLLib3Session(
+        verify=verify,  # type: ignore[arg-type] # the stubs know no path
+        proxies=dict(proxies),
+        timeout=(10, 30),  # type: ignore[arg-type]
+        # Head and body leave in two writes: with Nagle's algorithm the second waits 40 ms.
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # type: ignore[list-item]
+    )
 
     def send(request: HTTPRequest) -> tuple[int, Mapping[str, str], bytes]:
         headers = {**request.headers, "Content-Length": str(len(request.body))}

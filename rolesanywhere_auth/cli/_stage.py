@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from rolesanywhere_auth.testing.authority import CertificateAuthority, Leaf
+from rolesanywhere_auth.testing.authority import CertificateAuthority, Flaw, Leaf
 
 NAME = "rolesanywhere-auth-experiment"
 """The name of everything that is made."""
@@ -204,33 +204,46 @@ def _subject(*parts: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
+def _serial() -> int:
+    """A random serial number that is always of one length in hexadecimal, so of one form."""
+    return 5 << 124 | secrets.randbits(124)
+
+
 def _deep(stage: Stage) -> Leaf:
     authority = stage.root
     for number in range(6):
         authority = authority.intermediate(f"Experiment CA {number}")
-    return authority.issue("deep")
+    return authority.issue("deep", serial_number=_serial())
 
 
 def _issue(**options: Any) -> Callable[[Stage], Leaf]:
-    return lambda stage: stage.root.issue(**options)
+    return lambda stage: stage.root.issue(**{"serial_number": _serial(), **options})
+
+
+def _flawed(flaw: Flaw, **options: Any) -> Callable[[Stage], Leaf]:
+    return lambda stage: stage.root.issue_flawed(flaw, serial_number=_serial(), **options)
 
 
 LEAVES: dict[str, Callable[[Stage], Leaf]] = {
     "sound": _issue(common_name="sound"),
     "expired": lambda stage: stage.root.issue(
-        "expired", not_valid_before=stage.now() - 2 * _DAY, not_valid_after=stage.now() - _HOUR
+        "expired",
+        serial_number=_serial(),
+        not_valid_before=stage.now() - 2 * _DAY,
+        not_valid_after=stage.now() - _HOUR,
     ),
     "not-yet-valid": lambda stage: stage.root.issue(
-        "early", not_valid_before=stage.now() + _HOUR, not_valid_after=stage.now() + _DAY
+        "early",
+        serial_number=_serial(),
+        not_valid_before=stage.now() + _HOUR,
+        not_valid_after=stage.now() + _DAY,
     ),
-    "of-expired": lambda stage: stage.expired.issue("of-expired"),
-    "foreign": lambda stage: stage.stranger.issue("foreign"),
-    "ca-true": lambda stage: stage.root.issue_flawed("ca-true"),
-    "no-signing": lambda stage: stage.root.issue_flawed("no-digital-signature"),
-    "empty-subject": lambda stage: stage.root.issue_flawed(
-        "empty-subject", dns_names=["empty.example"]
-    ),
-    "critical": lambda stage: stage.root.issue_flawed("critical-unknown-extension"),
+    "of-expired": lambda stage: stage.expired.issue("of-expired", serial_number=_serial()),
+    "foreign": lambda stage: stage.stranger.issue("foreign", serial_number=_serial()),
+    "ca-true": _flawed("ca-true"),
+    "no-signing": _flawed("no-digital-signature"),
+    "empty-subject": _flawed("empty-subject", dns_names=["empty.example"]),
+    "critical": _flawed("critical-unknown-extension"),
     "revoked": _issue(common_name="revoked"),
     "of-stale": _issue(common_name="stale"),
     "of-foreign": _issue(common_name="of-foreign"),

@@ -133,10 +133,11 @@ def _client(endpoint: str, region: str) -> Any:
 
     keys: dict[str, Any] = {}
     proxies: dict[str, str] | None = None
+    retries: Any = {"mode": "adaptive", "max_attempts": 10}
     if urlsplit(endpoint).hostname in _LOOPBACK:
         keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
         proxies = {}
-    retries: Any = {"mode": "adaptive", "max_attempts": 10}
+        retries = {"total_max_attempts": 1}
     session: Any = boto3.Session(region_name=region)
     return session.client(
         "rolesanywhere",

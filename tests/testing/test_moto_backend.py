@@ -64,7 +64,9 @@ def test_region_account_and_clock_are_given_on():
     """The three options are those of the service."""
     moment = datetime(2026, 5, 4, tzinfo=timezone.utc)
     with (
-        moto_backend(region="eu-west-1", account_id="111122223333", clock=lambda: moment) as service,
+        moto_backend(
+            region="eu-west-1", account_id="111122223333", clock=lambda: moment
+        ) as service,
         mock_aws(),
     ):
         client = boto3.client(

@@ -54,6 +54,7 @@ class Page(html.parser.HTMLParser):
 
 
 def get(endpoint_url, path="/", headers=None, method="GET"):
+    """One request, and the text of its answer."""
     url = urlsplit(endpoint_url)
     connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
     try:
@@ -65,6 +66,7 @@ def get(endpoint_url, path="/", headers=None, method="GET"):
 
 
 def page(emulator) -> Page:
+    """The page as it is now."""
     answer, text = get(emulator.endpoint_url)
     assert answer.status == 200
     return Page(text)

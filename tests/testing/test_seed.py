@@ -156,7 +156,9 @@ def test_changed_seed_changes_what_is_there(emulator, folder):
     first = plant(emulator, read_seed(folder / "seed.yaml"))
     text = YAML.replace("corp-next.pem", "corp.pem").replace("enabled: false", "enabled: true")
     text = text.replace("[app, reader, ", "[").replace("x509SAN: []", "x509SAN: [DNS]")
-    text = text.replace("revoke: [old]", "revoke: [app]").replace("[corp.pem, corp.pem]", "corp.pem")
+    text = text.replace("revoke: [old]", "revoke: [app]").replace(
+        "[corp.pem, corp.pem]", "corp.pem"
+    )
     text = text.replace("    trust_anchor: corp\n", "    trust_anchor: lab\n")
     (folder / "seed.yaml").write_text(text)
 
@@ -169,9 +171,7 @@ def test_changed_seed_changes_what_is_there(emulator, folder):
     assert second.crls["corp"] != first.crls["corp"]
     corp = client.get_trust_anchor(trustAnchorId=first.trust_anchors["corp"].rpartition("/")[2])
     assert corp["trustAnchor"]["enabled"]
-    assert (
-        corp["trustAnchor"]["source"]["sourceData"]["x509CertificateData"].count("BEGIN") == 1
-    )
+    assert corp["trustAnchor"]["source"]["sourceData"]["x509CertificateData"].count("BEGIN") == 1
     [profile] = client.list_profiles()["profiles"]
     assert profile["roleArns"] == ["arn:aws:iam::111122223333:role/elsewhere"]
     assert len(client.list_crls()["crls"]) == 2
@@ -241,7 +241,10 @@ def test_empty_seed_is_a_seed(emulator, tmp_path):
         ({"roles": [{"name": 1}]}, r"roles\[0\].name must be text, not 1"),
         ({"roles": [{"name": "a", "max_session_duration": True}]}, "must be a number, not True"),
         ({"roles": [{"name": "a", "policy": 1}]}, "must be an object or text"),
-        ({"profiles": [{"name": "a", "roles": [1]}]}, r"profiles\[0\].roles must be a list of texts"),
+        (
+            {"profiles": [{"name": "a", "roles": [1]}]},
+            r"profiles\[0\].roles must be a list of texts",
+        ),
         ({"roles": [{"name": "a"}, {"name": "a"}]}, r"roles\[1\]: the name 'a' is used twice"),
         ({"trust_anchors": [{"name": "a"}]}, "needs certificate or generate, and not both"),
         (
@@ -287,7 +290,13 @@ def test_malformed_seed_is_refused_with_its_place(content, text, tmp_path):
             {
                 "trust_anchors": [{"name": "lab", "generate": True}],
                 "leaves": [
-                    {"name": "a", "trust_anchor": "lab", "folder": "a", "flaw": "sha1", "uris": ["u"]}
+                    {
+                        "name": "a",
+                        "trust_anchor": "lab",
+                        "folder": "a",
+                        "flaw": "sha1",
+                        "uris": ["u"],
+                    }
                 ],
             },
             "such a leaf takes no uris",

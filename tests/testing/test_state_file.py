@@ -16,6 +16,7 @@ def path(tmp_path):
 
 
 def start(path, now, **options) -> Emulator:
+    """An emulator with this state file, not started."""
     return Emulator(state_file=path, clock=lambda: now, tls_port=None, **options)
 
 
@@ -45,7 +46,9 @@ def test_all_of_it_outlives_the_process(path, now, create_session):
             resourceArn=setup.trust_anchor_arn, tags=[{"key": "team", "value": "blue"}]
         )
         assert create_session(setup, parameters=properties).status == 201
-        assert create_session(setup, parameters={"instanceProperties": {"$time": "x"}}).status == 201
+        assert (
+            create_session(setup, parameters={"instanceProperties": {"$time": "x"}}).status == 201
+        )
         before = everything(emulator)
 
     with start(path, now) as emulator:
@@ -122,8 +125,10 @@ def test_roles_of_moto_are_its_own(path):
         "{}",
         '{"format": "rolesanywhere-emulator-state", "version": 2}',
         '{"format": "rolesanywhere-emulator-state", "version": 1}',
-        '{"format": "rolesanywhere-emulator-state", "version": 1, "roles": [], "shelves": '
-        '[{"account_id": "1", "region": "r", "tags": {}, "resources": [{"kind": "car"}]}]}',
+        (
+            '{"format": "rolesanywhere-emulator-state", "version": 1, "roles": [], "shelves": '
+            '[{"account_id": "1", "region": "r", "tags": {}, "resources": [{"kind": "car"}]}]}'
+        ),
     ],
 )
 def test_what_is_no_state_is_left_alone(path, now, text):
