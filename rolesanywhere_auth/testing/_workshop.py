@@ -90,10 +90,26 @@ class Workshop:
         self._crls[key] = self._call("/crls", members)["crl"]["crlId"]
 
     def _call(self, path: str, members: dict[str, Any], *, method: str = "POST") -> dict[str, Any]:
-        headers = (("Content-Type", "application/json"),)
-        request = Request(method, path, "", headers, json.dumps(members).encode())
-        answer = self._service.handle(request, unmetered=True)
-        body: dict[str, Any] = json.loads(answer.body)
-        if answer.status >= 300:
-            raise ValueError(f"The emulator refused {method} {path}: {body['message']}")
-        return body
+        return call(self._service, path, members, method=method)
+
+
+def call(
+    service: Service,
+    path: str,
+    members: dict[str, Any],
+    *,
+    method: str = "POST",
+    query: str = "",
+) -> dict[str, Any]:
+    """One call of the control plane, in this process; the answer's body.
+
+    Raises:
+        ValueError: The service refused it; its own words.
+    """
+    headers = (("Content-Type", "application/json"),)
+    request = Request(method, path, query, headers, json.dumps(members).encode())
+    answer = service.handle(request, unmetered=True)
+    body: dict[str, Any] = json.loads(answer.body)
+    if answer.status >= 300:
+        raise ValueError(f"The emulator refused {method} {path}: {body['message']}")
+    return body

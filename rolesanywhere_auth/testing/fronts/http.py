@@ -11,9 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.faults import Dropped, RawAnswer
 from rolesanywhere_auth.testing.service.wire import Refusal, Request
 
@@ -24,16 +23,35 @@ _LINGER_SECONDS = 2
 _LINGER_BYTES = 16 * 1024 * 1024
 
 
+class Answering(Protocol):
+    """Who answers requests: the service itself, or somebody who stands before it."""
+
+    def handle(self, request: Request) -> RawAnswer:
+        """Answer one request."""
+
+    def refuse(self, refusal: Refusal) -> RawAnswer:
+        """The answer for a request that could not be read."""
+
+
 class HTTPFront:
     """One listening socket in a thread of its own; `stop` closes it and every connection.
 
     Args:
         service: who answers.
         tls: a server context makes it HTTPS.
+        host: the address to listen on.
+        port: 0 for a free one.
     """
 
-    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
-        self._server = _Server(service, tls)
+    def __init__(
+        self,
+        service: Answering,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self._server = _Server(service, tls, (host, port))
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -43,7 +61,7 @@ class HTTPFront:
 
     @property
     def port(self) -> int:
-        """The port that the system gave."""
+        """The port, also where the system chose it."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
@@ -63,13 +81,17 @@ class _Server(ThreadingHTTPServer):
     # A benchmark may open many connections at once; the default of 5 would refuse some.
     request_queue_size = 128
 
-    def __init__(self, service: Service, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, service: Answering, tls: ssl.SSLContext | None, address: tuple[str, int]
+    ) -> None:
         self.service = service
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         self._closed = False
-        super().__init__(("127.0.0.1", 0), _Handler)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Speak TLS in the connection's own thread, where a slow client harms nobody else."""
@@ -169,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are logged at DEBUG, without their headers."""
         _logger.debug(format, *args)
 
-    def _service(self) -> Service:
+    def _service(self) -> Answering:
         return cast("_Server", self.server).service
 
     def _request(self) -> Request:

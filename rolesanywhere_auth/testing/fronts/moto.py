@@ -105,8 +105,13 @@ class MotoDirectory:
         partition, account_id = _place(arn)
         # Not get_role_by_arn(): moto renamed what that raises.
         roles = {role.arn: role for role in iam_backends[account_id][partition].get_roles()}
-        role = roles[arn]
-        return Role(arn, role.assume_role_policy_document, int(role.max_session_duration or 3600))
+        return _role(roles[arn])
+
+    def roles(self) -> list[Role]:
+        """All roles in moto's IAM."""
+        accounts = list(iam_backends.values())
+        backends = [backend for account in accounts for backend in list(account.values())]
+        return [_role(role) for backend in backends for role in backend.get_roles()]
 
     def mint(self, grant: Grant) -> SessionKeys:
         """Keys of a session that moto's STS knows until it expires."""
@@ -168,6 +173,11 @@ def create_administrator(account_id: str, *, region: str) -> tuple[str, str]:
     backend.put_user_policy(name, "everything", json.dumps(document))
     key = backend.create_access_key(name)
     return key.access_key_id, key.secret_access_key
+
+
+def _role(role: Any) -> Role:
+    seconds = int(role.max_session_duration or 3600)
+    return Role(role.arn, role.assume_role_policy_document, seconds)
 
 
 def _place(arn: str) -> tuple[str, str]:
