@@ -370,6 +370,10 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
         lambda: constrained(URI("https://a.example/x"), permitted=[URI("example")]),
         False,
     ),
+    "URI without a host": (
+        lambda: constrained(URI("urn:example:app"), excluded=[URI("example")]),
+        False,
+    ),
     "mail at host": (lambda: constrained(MAIL("a@B.example"), permitted=[MAIL("b.example")]), True),
     "mail at subdomain": (
         lambda: constrained(MAIL("a@b.example"), permitted=[MAIL("example")]),

@@ -259,3 +259,14 @@ ROWS = [
         _IMPORT + "the peers did not need it, or found its entry of no consequence",
     ),
 ]
+
+OLD_ROWS = [
+    row(
+        PYHANKO,
+        OK,
+        "PathValidationError: .*of type rfc822_name is not allowed",
+        "RFC 5280, 7.5, and newer releases: the host of a mailbox has no case",
+        "names_permitted",
+    ),
+]
+"""Only for older releases of the peers."""
