@@ -431,6 +431,7 @@ def permitted(*layers: dict[str, Any], action: str = "s3:GetObject", **context: 
         ("arn:aws:sqs:*:q", "arn:aws:sqs:eu-west-1:111122223333:q", None),
         ("arn:aws:sqs:eu*1:1:q", "arn:aws:sqs:eu-west-1:1:q", True),
         ("arn:aws:sqs:e*1:1:q", "arn:aws:sqs:eu-west-1:x1:1:q", False),
+        ("arn:aws:sqs:e*1:1:q", "arn:aws:sqs:eu-west-:1:1:q", False),
         ("arn:aws:sqs:eu-west-?:1:q", "arn:aws:sqs:eu-west-1:1:q", True),
         ("arn:aws:sqs:eu-west-?:1:q", "arn:aws:sqs:eu-west-", False),
         ("arn:aws:sqs:eu-west-?1:1:q", "arn:aws:sqs:eu-west-:1:1:q", False),
