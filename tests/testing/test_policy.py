@@ -331,6 +331,7 @@ def test_several_values_need_a_set_operator() -> None:
         (policy(Condition={"StringEquals": "x"}), "StringEquals must be an object"),
         (policy(Condition={"StringEquals": {}}), "StringEquals must be an object"),
         (policy(Condition={"StringEquals": {CN: {}}}), "must be a string or a list"),
+        (policy(Condition={"StringEquals": {CN: ["a", {}]}}), "must be a string or a list"),
         (policy(Condition={"Null": {CN: "maybe"}}), 'must be "true" or "false"'),
         (policy(Condition={"Bool": {CN: "1"}}), 'must be "true" or "false"'),
         (policy(Condition={"NumericEquals": {CN: "1e3"}}), "'1e3' is not an integer or decimal"),
