@@ -313,6 +313,17 @@ def test_a_managed_policy_that_moto_does_not_have_is_an_error(aws, session):
         s3.list_buckets()
 
 
+def test_a_role_that_is_gone_gives_nothing(aws, session):
+    """A session outlives its role, and may do nothing more."""
+    sts = session(policy())("sts")
+    (name,) = aws.client("iam").list_role_policies(RoleName="app")["PolicyNames"]
+    aws.client("iam").delete_role_policy(RoleName="app", PolicyName=name)
+    aws.client("iam").delete_role(RoleName="app")
+
+    assert not may(aws, sts.get_session_token)
+    assert may(aws, sts.get_caller_identity)
+
+
 def test_the_reason_is_logged(aws, session, caplog):
     """What decided is said in the log, for those who wonder."""
     s3 = session(policy(Condition={"StringEquals": {CN: "bob"}}))("s3")

@@ -165,8 +165,10 @@ def _layers(key: Any, grant: Grant) -> list[Layer]:
     allows, the session policies allow (API reference of STS, AssumeRole).
     """
     iam = iam_backends[key.account_id][key.partition]
+    role = {role.arn: role for role in iam.get_roles()}.get(grant.role_arn)
+    if role is None:
+        return [Layer("a role that is gone", ())]
     layers = [Layer("the role's policies", tuple(map(_document, key.collect_policies())))]
-    role = next(role for role in iam.get_roles() if role.arn == grant.role_arn)
     if boundary := role.permissions_boundary:
         # An ARN in moto 5.0, later what IAM's API answers.
         arn = boundary if isinstance(boundary, str) else boundary["PermissionsBoundaryArn"]
