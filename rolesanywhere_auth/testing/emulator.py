@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rolesanywhere_auth.testing._aws import moto_directory
 from rolesanywhere_auth.testing._clients import Clients
 from rolesanywhere_auth.testing._clock import Clock
 from rolesanywhere_auth.testing._listening import Listening
 from rolesanywhere_auth.testing._making import Making
-from rolesanywhere_auth.testing._moto import moto_directory
 from rolesanywhere_auth.testing._state_file import StateFile
 from rolesanywhere_auth.testing._workshop import Workshop
 from rolesanywhere_auth.testing.fronts.http import HTTPFront
@@ -274,11 +274,11 @@ class Emulator(Making):
 
     @property
     def events(self) -> list[Event]:
-        """One event per CreateSession that reached the service, oldest first."""
+        """One event per CreateSession that reached the service, the last 10,000, oldest first."""
         return self._service.events
 
     def cloudtrail(self) -> list[dict[str, Any]]:
-        """All calls, the control plane's too, as CloudTrail records, oldest first."""
+        """All calls, also the control plane's, as CloudTrail records; the last 10,000."""
         return [event.cloudtrail() for event in list(self._service.trail.calls)]
 
     @property

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import ssl
@@ -341,3 +342,21 @@ def test_clear_forgets_the_trail(emulator, create_session):
     emulator.clear()
 
     assert (emulator.events, emulator.cloudtrail()) == ([], [])
+
+
+def test_wrong_signature_shows_the_canonical_request(emulator, create_session):
+    """Who writes a client sees what should have been signed, with the certificate cut short."""
+    setup = emulator.set_up()
+
+    create_session(setup, tamper=True)
+
+    members = ("trustAnchorArn", setup.trust_anchor_arn), ("profileArn", setup.profile_arn)
+    body = json.dumps(dict([*members, ("roleArn", setup.role_arn)])).encode() + b" "
+    event = last(emulator)
+    detail = event.refused_by.detail
+    assert event.error_message == "Invalid signature"
+    assert detail.startswith(
+        r"Invalid signature: the canonical request here is 'POST\n/sessions\n\ncontent-type:"
+    )
+    assert detail.endswith(hashlib.sha256(body).hexdigest() + "'")
+    assert len(detail) < 600

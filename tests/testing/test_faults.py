@@ -61,13 +61,13 @@ def statuses(create_session, setup, count: int) -> list[int]:
 def test_next_strikes_that_many_calls(emulator, create_session, setup):
     """A fault for the next two calls ends by itself, and tells how often it struck."""
     fault = emulator.faults.next(2).refuse()
-    assert repr(emulator.faults) == "<faults: <refuse(503): 0 hit, 2 to come>>"
+    assert repr(emulator.faults) == "<faults: <refuse(503): 0 hits, 2 to come>>"
     assert fault.active
 
     assert statuses(create_session, setup, 3) == [503, 503, 201]
 
     assert (fault.hits, fault.calls_left, fault.active) == (2, 0, False)
-    assert repr(fault) == "<refuse(503): 2 hit, ended>"
+    assert repr(fault) == "<refuse(503): 2 hits, ended>"
     assert emulator.faults.active == ()
     assert repr(emulator.faults) == "<faults: none>"
 
@@ -77,7 +77,7 @@ def test_with_block_bounds_a_fault(emulator, create_session, setup):
     with emulator.faults.refuse(status=500) as fault:
         assert statuses(create_session, setup, 2) == [500, 500]
         assert emulator.faults.active == (fault,)
-        assert repr(fault) == "<refuse(500): 2 hit>"
+        assert repr(fault) == "<refuse(500): 2 hits>"
 
     assert statuses(create_session, setup, 1) == [201]
 
@@ -86,7 +86,7 @@ def test_clear_ends_all_faults(emulator, create_session, setup):
     """After clear() the service is whole again, injected answers included."""
     fault = emulator.faults.refuse()
     emulator.inject("pass", "drop")
-    assert repr(emulator.faults) == "<faults: <refuse(503): 0 hit>, 2 injected answers>"
+    assert repr(emulator.faults) == "<faults: <refuse(503): 0 hits>, 2 injected answers>"
 
     emulator.faults.clear()
     fault.end()
@@ -326,7 +326,7 @@ def test_waiting_for_a_hit_gives_up(emulator):
     """wait_until_hit() says what did not happen."""
     fault = emulator.faults.hang()
 
-    with pytest.raises(TimeoutError, match=r"<hang: 0 hit> after 0\.01 seconds, not 1"):
+    with pytest.raises(TimeoutError, match=r"<hang: 0 hits> after 0\.01 seconds, not 1"):
         fault.wait_until_hit(timeout=0.01)
 
 
@@ -514,7 +514,7 @@ def test_throttle_goes_by_the_emulators_clock(create_session):
 
         assert create_session(setup).refusal == (429, "ThrottlingException", "Rate exceeded")
         assert fault.hits == 4
-        assert repr(fault) == "<throttle(10 a second by account): 4 hit>"
+        assert repr(fault) == "<throttle(10 a second by account): 4 hits>"
         assert len(emulator.events) == 12
 
 

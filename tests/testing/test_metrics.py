@@ -181,6 +181,16 @@ def test_ca_is_announced_daily_until_14_days_after_its_end(emulator, clock):
     assert json.dumps(emulator.notices)
 
 
+def test_disabled_trust_anchor_is_announced(emulator, clock):
+    """A trust anchor that is disabled has an end all the same."""
+    setup = emulator.set_up()
+    identifier = setup.trust_anchor_arn.rpartition("/")[2]
+    emulator.control_plane().disable_trust_anchor(trustAnchorId=identifier)
+    clock.now = before_end(setup.authority.certificate, 3)
+
+    assert [notice["resources"] for notice in emulator.notices] == [[setup.trust_anchor_arn]]
+
+
 def test_leaf_and_intermediate_are_announced_when_used(emulator, clock, create_session):
     """A sign-in announces what ends soon on the way to the anchor, once a day."""
     root = CertificateAuthority(now=clock)

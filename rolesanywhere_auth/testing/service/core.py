@@ -79,13 +79,14 @@ class Service:
 
     @property
     def events(self) -> list[Event]:
-        """One event per CreateSession, oldest first."""
+        """One event per CreateSession, the last 10,000, oldest first."""
         return list(self.trail.sign_ins)
 
     @property
     def notices(self) -> list[dict[str, Any]]:
         """What EventBridge would have got about certificates that end soon."""
-        return self._notices.all()
+        with self.state.lock:
+            return self._notices.all()
 
     def handle(self, request: Request, *, unmetered: bool = False) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.

@@ -93,6 +93,8 @@ class CreateSession:
         attempt = Attempt(request, request_id, now, conditions)
         try:
             grant = self._decide(request, attempt)
+            validity = conditions.validity(grant.duration_seconds)
+            grant = replace(grant, expiration=now + validity)
             keys = self._directory.mint(grant)
         except Refusal as refusal:
             self._record_subject(attempt, failed=True)
@@ -165,7 +167,7 @@ class CreateSession:
             session_name=name,
             region=signature.region,
             duration_seconds=duration,
-            expiration=now + attempt.conditions.validity(duration),
+            expiration=now + timedelta(seconds=duration),
             source_identity=attributes.source_identity(leaf),
             tags=tags.tags,
             session_policy=profile.session_policy,

@@ -159,7 +159,7 @@ class ActiveFault:
         state = "" if self._active else ", ended"
         if self._active and self.calls_left is not None:
             state = f", {self.calls_left} to come"
-        return f"<{self.name}: {self.hits} hit{state}>"
+        return f"<{self.name}: {self.hits} hit{'s' * (self.hits != 1)}{state}>"
 
     @property
     def active(self) -> bool:

@@ -1,4 +1,4 @@
-"""The way to moto, which need not be installed."""
+"""Whether moto is here to be the AWS behind the emulator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def moto_directory(clock: Callable[[], datetime]) -> Directory:
-    """moto's roles and sessions.
+    """Roles and private CAs of moto; sessions end by *clock*.
 
     Raises:
         MissingExtraError: moto is not installed.
