@@ -45,8 +45,9 @@ nav ul {
 }
 .grid { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem; }
 @media (min-width: 60rem) { .grid { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); } }
-.stack { display: grid; gap: 1.5rem; align-content: start; }
+.stack { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1.5rem; align-content: start; }
 .cards { list-style: none; margin: 0; padding: 0; display: grid; gap: .5rem; }
+.cards { grid-template-columns: minmax(0, 1fr); }
 .card {
   background: var(--card); border: 1px solid var(--line); border-radius: 8px;
   padding: .625rem .75rem;

@@ -33,7 +33,7 @@ profiles:
     accept_role_session_name: true
     session_policy:
       Version: "2012-10-17"
-      Statement: {Effect: Allow, Action: "s3:*", Resource: "*"}
+      Statement: [{Effect: Allow, Action: "s3:*", Resource: "*"}]
     managed_policy_arns: ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
     attribute_mappings: {x509Subject: [CN], x509SAN: []}
 leaves:
@@ -112,7 +112,8 @@ def test_seed_becomes_what_it_says(emulator, folder, create_session):
         planted.roles["reader"],
         "arn:aws:iam::111122223333:role/elsewhere",
     ]
-    assert json.loads(profile["sessionPolicy"])["Statement"]["Action"] == "s3:*"
+    [statement] = json.loads(profile["sessionPolicy"])["Statement"]
+    assert statement == {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
     assert profile["managedPolicyArns"] == ["arn:aws:iam::aws:policy/ReadOnlyAccess"]
     assert {
         mapping["certificateField"]: [rule["specifier"] for rule in mapping["mappingRules"]]
