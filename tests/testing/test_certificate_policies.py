@@ -133,6 +133,9 @@ def openssls(made: Draft, folder: Path) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.2", check="path to the trust anchor"
+)
 @pytest.mark.parametrize("case", CASES)
 def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
     """We require policies where OpenSSL does, and find them where it does."""
@@ -141,6 +144,9 @@ def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
     assert (openssls(made, tmp_path), ours(made)) == (expected, expected)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.4", check="path to the trust anchor"
+)
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
@@ -162,6 +168,7 @@ def test_a_self_issued_ca_does_not_count(extra: Extra, expected: bool, tmp_path:
     assert (openssls(made, tmp_path), ours(made)) == (expected, expected)
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="path to the trust anchor")
 def test_mapped_policies_are_not_followed(tmp_path: Path) -> None:
     """Where a policy is required, a path that maps policies is refused; OpenSSL follows it."""
     extra: Extra = {
@@ -173,6 +180,9 @@ def test_mapped_policies_are_not_followed(tmp_path: Path) -> None:
     assert (openssls(made, tmp_path), ours(made)) == (True, False)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.1", check="path to the trust anchor"
+)
 def test_the_anchors_own_policies_do_not_count(tmp_path: Path) -> None:
     """RFC 5280, 6.1.1: an anchor is a name and a key; OpenSSL leaves a root's out as well."""
     made = below({})

@@ -1,6 +1,6 @@
 """Takes each check of CreateSession away in turn, and sees whether a test fails.
 
-``python -m tests.mutation`` in the checkout, with the packages of the group ``tests``. It finds
+``python tests/testing/mutation.py`` in the checkout, with the packages of the group ``tests``. It finds
 the places in the syntax trees of the modules below: every ``raise``, every condition and every
 part of one, every call of a check, every reported failure, every bound, and every function that
 answers yes or no. For each of them it forks, loads the module without it, and runs the module's
@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = "rolesanywhere_auth.testing.service"
 TESTS = {
     "create_session": ("test_create_session.py", "test_audit.py", "test_faults.py"),
@@ -133,7 +133,9 @@ def changes(function: ast.FunctionDef) -> Iterator[tuple[Any, str, Change]]:
         for answer in (True, False):
             yield function, f"is always {answer}", answering(answer)
     alone = [
-        node.body[0] for node in ast.walk(function) if isinstance(node, ast.If) and not node.orelse
+        node.body[0]
+        for node in ast.walk(function)
+        if isinstance(node, ast.If) and not node.orelse
         if len(node.body) == 1
     ]
     for node in own(function):
@@ -374,7 +376,7 @@ def run_all(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="mutation.py", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=", ".join(TESTS))
     parser.add_argument("--list", action="store_true", help="name the changes, run nothing")
     parser.add_argument("--only", default="", help="changes whose name has this text")
