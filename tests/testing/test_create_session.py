@@ -231,6 +231,9 @@ def test_several_broken_constraints_come_in_one_text(emulator, create_session):
     "parameters",
     [
         {"durationSeconds": "soon"},
+        {"durationSeconds": "９００"},  # digits of another script, which int() would take
+        {"durationSeconds": "1000000000"},
+        {"durationSeconds": "9" * 5000},  # which int() would refuse
         {"durationSeconds": True},
         {"durationSeconds": 900.5},
         {"roleArn": 7},

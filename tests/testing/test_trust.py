@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import chains
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -551,6 +554,54 @@ def test_the_two_names_of_the_signature_algorithm_must_agree() -> None:
     """RFC 5280, 4.1.1.2: the one inside what is signed, and the one beside the signature."""
     case = renamed_algorithm(SHA256, SHA512, count=1)
     refused(case.path, UNTRUSTED, "is not signed by the key of its issuer")
+
+    # Also where the signature is right, over the wrong name and all.
+    case = simple()
+    content = case.leaf.certificate.tbs_certificate_bytes
+    assert content.count(bytes.fromhex(SHA256)) == 1
+    content = content.replace(bytes.fromhex(SHA256), bytes.fromhex(SHA512))
+    signature = case.anchors[0].key.sign(content, ec.ECDSA(hashes.SHA256()))
+    algorithm = tlv(0x30, bytes.fromhex(SHA256))
+    der = tlv(0x30, content + algorithm + tlv(0x03, b"\0" + signature))
+    odd = Node(x509.load_der_x509_certificate(der), KEYS[0])
+    refused(Case(odd, [], case.anchors).path, UNTRUSTED, "is not signed by the key of its issuer")
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element of DER, shorter than 64 KiB."""
+    size = len(content)
+    length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + content
+
+
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication", check="path to the trust anchor"
+)
+@pytest.mark.parametrize("key_name", ["p256-1", "rsa2048-1", "mldsa44-1"])
+def test_a_signature_with_a_wrong_bit_is_refused(key_name: str) -> None:
+    """By a key of whatever kind; without the wrong bit there is a path."""
+    if key_name.startswith("mldsa") and not chains.has_ml_dsa():
+        pytest.skip("this cryptography has no ML-DSA")
+    for broken in (False, True):
+        made = chains.draft(Random(key_name), depth=0)
+        made.anchors[0].key = key_name
+        made.leaf.broken = broken
+        chain = made.build(())
+        case = partial(trust.find_path, chain.leaf, chain.sent, chain.anchors, at=chain.at)
+        if broken:
+            refused(case, UNTRUSTED, "is not signed by the key of its issuer")
+        else:
+            assert case() == (chain.leaf, chain.anchors[0])
+
+
+def test_a_signature_without_a_hash_of_its_own_is_no_error() -> None:
+    """Ed25519 names no hash; it is none of the service's, in leaf and path."""
+    made = chains.draft(Random("ed25519"), depth=0)
+    made.anchors[0].key = "ed25519-1"
+    chain = made.build(())
+    path = partial(trust.find_path, chain.leaf, chain.sent, chain.anchors, at=chain.at)
+    refused(path, UNTRUSTED, "weaker than SHA-256")
+    refused(partial(trust.check_leaf, chain.leaf, at=chain.at), INSUFFICIENT, "weaker than SHA-256")
 
 
 @pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
