@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import inspect
 import io
 import re
@@ -152,6 +153,7 @@ def sentence(docstring: str) -> str:
     return " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split())
 
 
+@functools.cache
 def operations() -> list[str]:
     """The operations of the installed model."""
     from rolesanywhere_auth.testing.service.model import Codec
@@ -159,6 +161,7 @@ def operations() -> list[str]:
     return list(Codec().model.operation_names)
 
 
+@functools.cache
 def texts() -> dict[str, Any]:
     """The refusals of texts.py, by name."""
     from rolesanywhere_auth.testing.service import texts as module
@@ -221,7 +224,7 @@ def of(rules: Sequence[Rule], place: str) -> list[Rule]:
 
 
 def by_operation(rules: Sequence[Rule]) -> str:
-    """One table: what holds for every operation, then by name; a rule stands where it fits first."""
+    """One table: every operation first, then by name; a rule stands where it fits first."""
     rows: dict[Rule, None] = dict.fromkeys(of(rules, EVERY))
     for name in sorted(operations()):
         rows.update(dict.fromkeys(of(rules, name)))

@@ -1,11 +1,12 @@
 """Takes each check of CreateSession away in turn, and sees whether a test fails.
 
-``python tests/testing/mutation.py`` in the checkout, with the packages of the group ``tests``. It finds
-the places in the syntax trees of the modules below: every ``raise``, every condition and every
-part of one, every call of a check, every reported failure, every bound, and every function that
-answers yes or no. For each of them it forks, loads the module without it, and runs the module's
-tests until the first one fails. A change that no test notices must be in `EQUIVALENT` with the
-reason why nobody can notice it. It exits with 1 if one is not, or if an entry is no longer needed.
+``python tests/testing/mutation.py`` in the checkout, with the packages of the group ``tests``. It
+finds the places in the syntax trees of the modules below: every ``raise``, every condition and
+every part of one, every call of a check, every reported failure, every bound, and every function
+that answers yes or no. For each of them it forks, loads the module without it, and runs the
+module's tests until the first one fails. A change that no test notices must be in `EQUIVALENT`
+with the reason why nobody can notice it. It exits with 1 if one is not, or if an entry is no
+longer needed.
 """
 
 from __future__ import annotations
@@ -82,6 +83,13 @@ EQUIVALENT: dict[str, str] = {
     ),
     "algorithms.check_signature: without … and isinstance(key, rsa.RSAPublicKey)": _TYPE_ERROR,
     "algorithms.check_signature: without … and isinstance(scheme, ec.ECDSA)": _TYPE_ERROR,
+    "certificate_policies.check_policies: without … and inhibit_any": (
+        "a number below 0 means the same as 0"
+    ),
+    "certificate_policies.check_policies: without … and not last or required == 0": (
+        "nothing comes after the leaf, so that a number above 0 is never used up"
+    ),
+    "name_constraints._host: without … or ''": "no host is refused like an empty one",
     "names.same_name: without … or one == other": "it only saves time",
     "attributes._is_tag: without … and len(key) <= _MAX_KEY": _SHORT_KEYS,
     "attributes._is_tag: other bound in len(key) <= _MAX_KEY": _SHORT_KEYS,
@@ -89,7 +97,7 @@ EQUIVALENT: dict[str, str] = {
 """By name of the change, why it changes nothing that can be seen."""
 
 Change = Callable[[ast.AST], ast.AST]
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which a run counts as failed: a change may make a loop endless."""
 
 
@@ -159,32 +167,37 @@ def changes(function: ast.FunctionDef) -> Iterator[tuple[Any, str, Change]]:
     if isinstance(function.returns, ast.Name) and function.returns.id == "bool":
         for answer in (True, False):
             yield function, f"is always {answer}", answering(answer)
+    nodes = list(own(function))
+    # Without its only statement an `if` does what it does if it never applies.
     alone = [
         node.body[0]
-        for node in ast.walk(function)
-        if isinstance(node, ast.If) and not node.orelse
-        if len(node.body) == 1
+        for node in nodes
+        if isinstance(node, ast.If) and not node.orelse and len(node.body) == 1
     ]
-    for node in own(function):
-        text = shortened(node)
+    for node in nodes:
         if isinstance(node, ast.If):
             yield node, f"never if {shortened(node.test)}", never
-        elif (isinstance(node, ast.Raise) and node not in alone) or (
-            isinstance(node, ast.Expr) and is_check(node.value)
-        ):
-            yield node, f"without {text}", nothing
-        elif isinstance(node, ast.BoolOp):
-            for number, value in enumerate(node.values):
-                word = "and" if isinstance(node.op, ast.And) else "or"
-                yield node, f"without … {word} {shortened(value)}", dropping(number)
-        elif isinstance(node, ast.Compare):
-            for number, operator in enumerate(node.ops):
-                if type(operator) in BOUNDS:
-                    yield node, f"other bound in {text}", bounding(number)
-        elif isinstance(node, ast.Dict):
-            for number, value in enumerate(node.values):
-                if isinstance(value, (ast.Compare, ast.BoolOp)):
-                    yield node, f"without {shortened(value)}", falsifying(number)
+        elif isinstance(node, (ast.Raise, ast.Expr)) and node not in alone:
+            if isinstance(node, ast.Raise) or is_check(node.value):
+                yield node, f"without {shortened(node)}", nothing
+        else:
+            yield from changes_within(node)
+
+
+def changes_within(node: ast.AST) -> Iterator[tuple[Any, str, Change]]:
+    """The changes of an expression."""
+    if isinstance(node, ast.BoolOp):
+        for number, value in enumerate(node.values):
+            word = "and" if isinstance(node.op, ast.And) else "or"
+            yield node, f"without … {word} {shortened(value)}", dropping(number)
+    elif isinstance(node, ast.Compare):
+        for number, operator in enumerate(node.ops):
+            if type(operator) in BOUNDS:
+                yield node, f"other bound in {shortened(node)}", bounding(number)
+    elif isinstance(node, ast.Dict):
+        for number, value in enumerate(node.values):
+            if isinstance(value, (ast.Compare, ast.BoolOp)):
+                yield node, f"without {shortened(value)}", falsifying(number)
 
 
 def own(function: ast.FunctionDef) -> Iterator[ast.AST]:

@@ -160,12 +160,43 @@ def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
             },
             True,
         ),
+        (
+            {
+                "1": [required(0), policies(A), x509.InhibitAnyPolicy(1)],
+                "2": [policies(A)],
+                "leaf": [policies(ANY)],
+            },
+            True,
+        ),
     ],
 )
 def test_a_self_issued_ca_does_not_count(extra: Extra, expected: bool, tmp_path: Path) -> None:
     """A CA's new key, certified by its old one, is exempt; OpenSSL agrees."""
     made = below(extra, self_issued=True)
     assert (openssls(made, tmp_path), ours(made)) == (expected, expected)
+
+
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.5", check="path to the trust anchor"
+)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"1": [required(2)]},
+        {
+            "1": [required(0), policies(A), x509.InhibitAnyPolicy(1)],
+            "2": [policies(A)],
+            "leaf": [policies(ANY)],
+        },
+    ],
+)
+def test_a_self_issued_leaf_counts(extra: Extra) -> None:
+    """A leaf with the name of its CA is no CA's new key, so that it is not exempt."""
+    found = []
+    for made in (below({}), below(extra)):
+        made.leaf.subject = made.cas[1].subject
+        found.append(ours(made))
+    assert found == [True, False]
 
 
 @pytest.mark.conformance("CreateSession", source="choice", check="path to the trust anchor")
@@ -178,6 +209,10 @@ def test_mapped_policies_are_not_followed(tmp_path: Path) -> None:
     }
     made = below(extra)
     assert (openssls(made, tmp_path), ours(made)) == (True, False)
+
+    # Nor where what was mapped is had all the way down.
+    made = below({**extra, "2": [policies(A)], "leaf": [policies(A)]})
+    assert ours(made) is False
 
 
 @pytest.mark.conformance(

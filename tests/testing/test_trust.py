@@ -289,6 +289,14 @@ def self_issued_outside() -> Case:
     return Case(make("CN=leaf,O=A", new, LEAF), [new, old], [root])
 
 
+def self_issued_leaf_outside() -> Case:
+    """A CA that may only certify O=A makes a leaf of its own name, O=B."""
+    root = make("CN=Root", None, Spec())
+    extension = x509.NameConstraints([directory("O=A")], None)
+    ca = make("CN=CA,O=B", root, Spec(key=1, extensions=[(extension, True)]))
+    return Case(make("CN=CA,O=B", ca, LEAF), [ca], [root])
+
+
 CASES: dict[str, tuple[Callable[[], Case], bool]] = {
     "leaf below root": (simple, True),
     "one intermediate": (lambda: below(Spec()), True),
@@ -383,6 +391,8 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
         False,
     ),
     "mailbox": (lambda: constrained(MAIL("a@b"), excluded=[MAIL("a@b")]), False),
+    "another mailbox": (lambda: constrained(MAIL("c@b"), excluded=[MAIL("a@b")]), True),
+    "self-issued leaf is not exempt from constraints": (self_issued_leaf_outside, False),
     "mail in subject": (
         lambda: constrained(
             permitted=[MAIL("b.example")], subject="1.2.840.113549.1.9.1=a@c.example"
@@ -664,6 +674,18 @@ def test_a_uri_that_is_none_cannot_be_judged() -> None:
     """Under a constraint on URIs, a malformed one is refused."""
     case = constrained(URI("https://[a"), excluded=[URI("b")])
     refused(case.path, UNTRUSTED, "'https://[a' is no URI, but URIs are constrained")
+
+
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 4.2.1.10", check="path to the trust anchor"
+)
+@pytest.mark.parametrize(
+    "uri", ["urn:example:app", "https://10.1.2.3/x", "https://[2001:db8::1]/x"]
+)
+def test_a_uri_without_a_host_name_is_refused_under_a_constraint(uri: str) -> None:
+    """RFC 5280: one without a host name, or with an address, must be rejected."""
+    case = constrained(URI(uri), excluded=[URI("example")])
+    refused(case.path, UNTRUSTED, "has no host name, but URIs are constrained")
 
 
 @pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
