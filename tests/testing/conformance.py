@@ -193,6 +193,13 @@ in `tests/testing` that fails when it is broken. The page is made from the tests
 it is out of date, and when an operation of botocore's model, a text, or a check of CreateSession
 has no test here. [](emulator.md) explains the choices.
 
+How much the tests hold is tried out: `python tests/testing/mutation.py` takes each check of
+CreateSession away in turn, every condition and every part of one, and demands that a test fails;
+the few changes that nobody could notice are listed there with the reason. `test_fuzz.py` sends
+parameters, headers, certificates, lists, calls and bytes of every kind: the service answers each,
+never with an error that is not meant, and no changed request gets a session unless it says the same
+by the specification; what says the same is listed in `meaning_of`.
+
 | source | what it is |
 | --- | --- |
 | `UG/…` | a page of the user guide of IAM Roles Anywhere |

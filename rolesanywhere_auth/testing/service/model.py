@@ -28,7 +28,9 @@ class Codec:
 
     def __init__(self) -> None:
         loader = botocore.loaders.create_loader()
-        self.model = ServiceModel(loader.load_service_model("rolesanywhere", "service-2"))
+        # Not `load_service_model`, which first looks into the folders of all services.
+        version = loader.determine_latest_version("rolesanywhere", "service-2")
+        self.model = ServiceModel(loader.load_data(f"rolesanywhere/{version}/service-2"))
         self._routes = [
             _route(self.model.operation_model(name)) for name in self.model.operation_names
         ]
