@@ -972,6 +972,7 @@ def test_broken_constraint_has_the_services_text(careless, operation, members, t
         ("/profiles", b'{"name":"a","roleArns":[],"durationSeconds":"900"}'),
         ("/trustanchors", b'{"name":"a","source":[]}'),
         ("/crls", b'{"name":"a","crlData":"***"}'),
+        ("/crls", b'{"name":"a","crlData":"\\u00e9"}'),
         ("/profiles", b"{"),
     ],
 )

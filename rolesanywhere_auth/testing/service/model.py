@@ -8,7 +8,6 @@ bundles grew from 8,000 to 204,800 characters within a year).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -155,7 +154,7 @@ def _read_scalar(shape: Shape, value: Any, where: str) -> Any:
         return value
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # `binascii.Error` is one; letters beyond ASCII give a plain one
         raise _wrong(where, value, "base64") from None
 
 
