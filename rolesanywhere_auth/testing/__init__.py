@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
+    from rolesanywhere_auth.testing.service.limits import Limits
 
 _ROOMS = {
     "CertificateAuthority": "authority",
     "Emulator": "emulator",
+    "Limits": "service.limits",
 }
 
-__all__ = ["CertificateAuthority", "Emulator"]
+__all__ = ["CertificateAuthority", "Emulator", "Limits"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.errors import MissingExtraError
+from rolesanywhere_auth.testing._aws import moto_directory
 from rolesanywhere_auth.testing._clients import Clients, create_role
 from rolesanywhere_auth.testing._setup import Setup, least_privilege_trust_policy
 from rolesanywhere_auth.testing._workshop import Workshop
@@ -21,6 +21,7 @@ from rolesanywhere_auth.testing.service.audit import Event
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory, Role
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.state import IssuedSession, partition_of
 from rolesanywhere_auth.testing.service.wire import Refusal
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from rolesanywhere_auth.testing.fronts.moto_server import MotoServer
-    from rolesanywhere_auth.testing.service.directory import Directory
 
 
 class Emulator:
@@ -55,6 +55,7 @@ class Emulator:
         strict: Refuse requests that AWS accepts and only records in CloudTrail
             (unsigned headers, an algorithm that is not the key's).
         max_skew: How far the date of a request may be from *clock*.
+        limits: How many resources there may be; by default AWS's quotas.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Emulator:
         clock: Callable[[], datetime] | None = None,
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        limits: Limits | None = None,
     ) -> None:
         self.region = region
         self.account_id = account_id
@@ -74,13 +76,14 @@ class Emulator:
         self._ahead = timedelta()
         self._directory = None if aws else MemoryDirectory(random=os.urandom)
         self._service = Service(
-            directory=self._directory or _moto_directory(self.now),
+            directory=self._directory or moto_directory(self.now),
             region=region,
             account_id=account_id,
             clock=self.now,
             random=os.urandom,
             strict=strict,
             max_skew=max_skew,
+            limits=limits,
         )
         self._running = contextlib.ExitStack()
         self._fronts: dict[str, HTTPFront] = {}
@@ -384,15 +387,3 @@ class Emulator:
     def _folder(self) -> Path:
         self._front("http")
         return Path(self.ca_bundle).parent
-
-
-def _moto_directory(clock: Callable[[], datetime]) -> Directory:
-    try:
-        from rolesanywhere_auth.testing.fronts.moto import MotoDirectory
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Emulator(aws=True) needs moto ({error}); "
-            "install it with: pip install 'rolesanywhere-auth[testing]'",
-            extra="testing",
-        ) from error
-    return MotoDirectory(clock=clock)

@@ -24,6 +24,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,11 +34,12 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from rolesanywhere_auth.testing.fronts.moto_iam import ca_certificate, identify
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import Grant, Role, SessionKeys
 from rolesanywhere_auth.testing.service.faults import Dropped
 from rolesanywhere_auth.testing.service.state import partition_of
-from rolesanywhere_auth.testing.service.wire import Request
+from rolesanywhere_auth.testing.service.wire import Refusal, Request
 
 _NAME = "rolesanywhere"
 _MODULE = f"moto.{_NAME}"
@@ -128,6 +130,15 @@ class MotoDirectory:
             assumed_role_id=session.user_id,
         )
 
+    def ca_certificate(self, arn: str) -> str:
+        """The certificate of a CA in moto's AWS Private CA.
+
+        Raises:
+            Refusal: ``ValidationException`` (text ours): there is no such CA, or it has
+                no certificate yet.
+        """
+        return ca_certificate(arn)
+
     def clear(self) -> None:
         """Nothing: moto resets its roles and sessions itself."""
 
@@ -210,8 +221,14 @@ def _backend_class(service: Service) -> type[BaseBackend]:
 
 
 def _answer(service: Service, request: Any, full_url: str, headers: Any) -> MotoAnswer:
+    received = _request(request, full_url, headers)
     try:
-        answer = service.handle(_request(request, full_url, headers))
+        received = replace(received, caller=identify(received, service.account_id))
+    except Refusal as refusal:
+        answer = service.refuse(refusal)
+        return answer.status, dict(answer.headers), answer.body
+    try:
+        answer = service.handle(received)
     except Dropped:
         raise ConnectionResetError("The emulator was told to drop the connection.") from None
     return answer.status, dict(answer.headers), answer.body

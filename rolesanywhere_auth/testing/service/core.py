@@ -13,6 +13,7 @@ from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
 from rolesanywhere_auth.testing.service.faults import Faults, RawAnswer, raw
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.state import State
 from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
 
@@ -30,6 +31,7 @@ class Service:
         random: a source of random bytes, ``os.urandom`` outside of tests.
         strict: refuse what AWS tolerates and only records in CloudTrail.
         max_skew: how far ``X-Amz-Date`` may be from *clock*.
+        limits: the quotas of each account and Region; by default AWS's.
     """
 
     def __init__(
@@ -42,15 +44,22 @@ class Service:
         random: Callable[[int], bytes],
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        limits: Limits | None = None,
     ) -> None:
         self.state = State()
         self.events: list[Event] = []
         self.faults = Faults()
         self.directory = directory
+        self.account_id = account_id
         self._clock = clock
         self._random = random
         self._control_plane = ControlPlane(
-            self.state, account_id=account_id, region=region, new_id=self._new_id
+            self.state,
+            account_id=account_id,
+            region=region,
+            new_id=self._new_id,
+            directory=directory,
+            limits=limits or Limits(),
         )
         self._create_session = CreateSession(
             self.state,

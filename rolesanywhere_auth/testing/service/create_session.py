@@ -58,6 +58,7 @@ class _Attempt:
     parameters: Parameters | None = None
     signature: VerifiedSignature | None = None
     shelf: Shelf | None = None
+    authenticated: bool = False
     session_name: str | None = None
     duration_seconds: int | None = None
 
@@ -126,12 +127,14 @@ class CreateSession:
         path = trust.find_path(leaf, signature.intermediates, anchor.certificates, at=now)
         trust.check_leaf(leaf, at=now)
         revocation.check_revocation(path, self._crls(anchor), at=now, anchors=anchor.certificates)
+        attempt.authenticated = True
         check_role_listed(parameters, profile)
         name = attempt.session_name = choose_session_name(parameters, profile, leaf)
         duration = attempt.duration_seconds = choose_duration(parameters, profile)
         role = self._role(parameters)
         check_role_duration(role, duration)
         tags = attributes.session_tags(leaf, profile.attribute_mappings)
+        attributes.check_count(tags, role_arn=role.arn)
         grant = Grant(
             role_arn=role.arn,
             session_name=name,
@@ -180,8 +183,11 @@ class CreateSession:
             raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from None
 
     def _record_subject(self, attempt: _Attempt, *, failed: bool) -> str:
-        if attempt.shelf is None or attempt.signature is None or attempt.parameters is None:
+        if not attempt.authenticated:
             return ""
+        assert attempt.shelf is not None
+        assert attempt.signature is not None
+        assert attempt.parameters is not None
         return subjects.record(
             attempt.shelf,
             attempt.signature.certificate,

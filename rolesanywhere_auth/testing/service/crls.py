@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolesanywhere_auth.testing.service import resources
+from rolesanywhere_auth.testing.service.limits import check_room
 from rolesanywhere_auth.testing.service.resources import Call, Handler
 from rolesanywhere_auth.testing.service.revocation import load_crl
 from rolesanywhere_auth.testing.service.state import CRL, TrustAnchor
@@ -18,13 +19,17 @@ def describe(call: Call, crl: CRL) -> dict[str, Any]:
 
 
 def import_crl(call: Call) -> dict[str, Any]:
-    """ImportCrl. Disabled unless ``enabled`` is true."""
+    """ImportCrl. Disabled unless ``enabled`` is true; two for each trust anchor (UG/quotas)."""
     members = call.members
     identifier = call.new_id()
     anchor_arn = members["trustAnchorArn"]
     if ":alias/" in anchor_arn:
         # The model's documentation: an alias ARN here is answered with ResourceNotFoundException.
         raise not_found(f"ImportCrl takes the trust anchor's own ARN, not the alias {anchor_arn}.")
+    present = [crl for crl in call.shelf.all(CRL) if crl.trust_anchor_arn == anchor_arn]
+    check_room(
+        present, call.limits.crls_per_trust_anchor, what=f"CRLs of trust anchor {anchor_arn}"
+    )
     crl = CRL(
         crl_id=identifier,
         crl_arn=call.shelf.arn("crl", identifier),

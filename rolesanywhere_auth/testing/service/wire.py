@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.testing.service.callers import Caller
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Request:
 
     ``path`` and ``query`` are raw (still percent-encoded, query without ``?``):
     ARNs travel inside path segments, and the signature is made over the raw form.
+    ``caller`` is who signed a control-plane call, where the front knows; else it is
+    taken for the account's root.
     """
 
     method: str
@@ -23,6 +28,7 @@ class Request:
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    caller: Caller | None = None
 
     def header(self, name: str) -> str | None:
         """The value of header *name*, several values joined by a comma, or None."""
