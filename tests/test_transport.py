@@ -679,6 +679,18 @@ def test_ca_bundle_must_be_a_file(session: botocore.session.Session, tmp_path: P
         exchange_once(config(endpoint_url="https://127.0.0.1:1", verify=tmp_path), session)
 
 
+def test_ca_bundle_without_certificates(
+    tls_server: tuple[HTTPServer, Path], tmp_path: Path
+) -> None:
+    """It is a setting to mend as well, not tried again; the file is named."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    url = url_of(tls_server[0], "https", "localhost")
+    with pytest.raises(ConfigurationError, match=r"junk\.pem cannot be used") as caught:
+        exchange_once(config(endpoint_url=url, verify=junk), botocore.session.Session())
+    assert not caught.value.retryable
+
+
 def test_broken_aws_config_is_named(config_file: Callable[[str], None]) -> None:
     """A config file that cannot be parsed is our error, with botocore's as its cause."""
     config_file("[profile\nbroken")
