@@ -2,9 +2,10 @@
 
 A child has only the thread that forked. A module that another one was just importing stays
 half-made in it, with a lock that nobody lets go of: whoever imports it there waits for ever,
-or finds its names missing. The same goes for locks inside OpenSSL (see also `rolesanywhere_auth.tls`). So a fork waits until
-such work is done, which takes milliseconds. It never waits for the network or for a
-passphrase, and code of the caller's is not run within, but for logging handlers.
+or finds its names missing. The same goes for locks inside OpenSSL, which a TLS handshake
+takes as well (`rolesanywhere_auth.tls`). So a fork waits until such work is done, which takes
+milliseconds. It never waits for the network or for a passphrase, and code of the caller's is
+not run within, but for logging handlers.
 """
 
 from __future__ import annotations

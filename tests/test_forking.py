@@ -82,6 +82,7 @@ def test_children_forked_during_the_first_sign_in(repository: Path, scheme: str)
 
 IMPORTS = """
 import json, sys
+sys.modules["OpenSSL"] = None  # where it is installed, botocore imports it, and that X.509
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, forking
 
 credentials = RolesAnywhereCredentials(RolesAnywhereConfig(**json.loads(sys.argv[1])))
