@@ -144,9 +144,11 @@ def test_a_fork_waits_for_the_work_and_not_for_the_peer(
     monkeypatch.setattr(forking, "_lock", lock)
     seen: list[int] = []
     steps: list[int] = []
+    go = threading.Event()
 
     def wait(*given: Any) -> bool:
         seen.append(lock.depth)
+        go.set()
         return wait_for_read(*given)
 
     monkeypatch.setattr(tls, "wait_for_read", wait)
@@ -158,7 +160,8 @@ def test_a_fork_waits_for_the_work_and_not_for_the_peer(
         shake(self)
 
     monkeypatch.setattr(ssl.SSLSocket, "do_handshake", step)
-    with context.wrap_socket(peer.answer(), server_hostname="localhost"):
+    late = peer.answer(first=lambda _: go.wait(10))
+    with context.wrap_socket(late, server_hostname="localhost"):
         pass
     peer.thread.join()
     assert set(steps) == {1}
