@@ -177,8 +177,18 @@ class HostCache:
                 raise
             self._warn(error)
             return sign_in()
-        if found is not None:
-            return found
+        return found or self._replace(key, accept, sign_in, clock=clock, timeout=timeout)
+
+    def _replace(
+        self,
+        key: str,
+        accept: Callable[[Entry | None], SessionCredentials | None],
+        sign_in: Callable[[], SessionCredentials],
+        *,
+        clock: Clock,
+        timeout: float,
+    ) -> SessionCredentials:
+        """What another process got while this one waited for its turn, or a new session."""
         with self._flight(key, timeout=timeout):
             found = accept(self._read_again(key))
             if found is None:
