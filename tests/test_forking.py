@@ -15,7 +15,7 @@ import pytest
 
 from rolesanywhere_auth import forking
 from rolesanywhere_auth.forking import local_work
-from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()"),
@@ -59,13 +59,14 @@ print(json.dumps({"hung": hung, "failed": failed, "children": len(children)}))
 """
 
 
-def test_children_forked_during_the_first_sign_in(repository: Path) -> None:
-    """None hangs, and none finds a half-made module, whenever it was forked.
-
-    Over plain HTTP: a TLS handshake is not guarded.
-    """
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_children_forked_during_the_first_sign_in(repository: Path, scheme: str) -> None:
+    """None hangs, and none finds a half-made module, whenever it was forked."""
     with Emulator() as emulator:
         arguments = emulator.set_up().config_arguments()
+        if scheme == "https":
+            arguments["endpoint_url"] = emulator.https_endpoint_url
+            arguments["verify"] = emulator.ca_bundle
         done = subprocess.run(
             [sys.executable, "-c", PREFORK, json.dumps(arguments, default=str)],
             cwd=repository,
@@ -77,6 +78,43 @@ def test_children_forked_during_the_first_sign_in(repository: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"hung": 0, "failed": 0, "children": 25}, done.stderr
+
+
+IMPORTS = """
+import json, sys
+sys.modules["OpenSSL"] = None  # where it is installed, botocore imports it, and that X.509
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, forking
+
+credentials = RolesAnywhereCredentials(RolesAnywhereConfig(**json.loads(sys.argv[1])))
+found = {True: [], False: []}
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        found[forking._lock._is_owned()].append(name)
+
+sys.meta_path.insert(0, Finder())
+try:
+    credentials.get_frozen_credentials()
+except Exception as error:
+    print(json.dumps([type(error).__name__, *found.values()]))
+"""
+
+
+def test_imports_of_a_sign_in_that_fails(repository: Path, tmp_path: Path) -> None:
+    """What only an error message needs is imported within `local_work()` too."""
+    other = CertificateAuthority("Other").issue("other").write_to(tmp_path)
+    with Emulator() as emulator:
+        arguments = {**emulator.set_up().config_arguments(), "private_key": other.private_key}
+        found = subprocess.check_output(
+            [sys.executable, "-c", IMPORTS, json.dumps(arguments, default=str)],
+            cwd=repository,
+            stderr=subprocess.DEVNULL,
+        )
+
+    error, guarded, unguarded = json.loads(found)
+    assert error == "KeyMismatchError"
+    assert "cryptography.x509" in guarded
+    assert not unguarded
 
 
 @contextmanager
