@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -259,3 +259,78 @@ def test_a_system_without_fork(repository: Path) -> None:
     found = subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True)
 
     assert found == "done\n"
+
+
+@contextmanager
+def within(guard: forking.Guard, *, until: threading.Event) -> Iterator[None]:
+    """Another thread within *guard*, until *until*."""
+    inside = threading.Event()
+
+    def work() -> None:
+        with guard:
+            inside.set()
+            until.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        yield
+    finally:
+        until.set()
+        thread.join()
+
+
+def is_free(guard: forking.Guard) -> bool:
+    """Whether a thread other than this one gets in without waiting long."""
+    done = threading.Event()
+
+    def work() -> None:
+        with guard:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    return done.wait(1)
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    """What *check* finds in a forked child."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - a process of its own
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_fork_waits_for_a_guard() -> None:
+    """Handles are not in use at the moment of a fork, and the child knows them for foreign."""
+    guard, over = forking.Guard(), threading.Event()
+    with within(guard, until=over):
+        threading.Timer(0.05, over.set).start()
+        assert in_child(lambda: is_free(guard) and guard.generation == 1)
+        assert over.is_set()
+
+    assert is_free(guard)
+    assert guard.generation == 0
+
+
+def test_a_fork_within_a_guard_of_its_own_thread() -> None:
+    """It does not wait for itself, and both go on within."""
+    guard = forking.Guard()
+    with guard:
+        assert in_child(lambda: guard.generation == 1 and not is_free(guard))
+        assert not is_free(guard)
+
+    assert is_free(guard)
+
+
+def test_a_fork_that_waited_for_a_guard_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handle that does not answer keeps no fork for ever; the child's guard is a new one."""
+    monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
+    guard = forking.Guard()
+    with within(guard, until=threading.Event()):
+        assert in_child(lambda: is_free(guard))
+        theirs = guard._lock
+        guard.after_fork_in_child()  # as the child does, where coverage sees it
+        assert is_free(guard)
+        assert guard.generation == 1
+        guard._lock = theirs
