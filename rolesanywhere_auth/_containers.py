@@ -91,6 +91,11 @@ def _load_error(role: str, text: str, *, source: str) -> CertificateLoadError | 
     return error(text, source=source)
 
 
+def may_name_store(value: object) -> bool:
+    """Whether *value* looks like ``scheme:reference``; `keys.stores.scheme_of` knows better."""
+    return isinstance(value, str) and _SCHEME.match(value) is not None
+
+
 def read_material(value: object, *, role: str) -> Material:
     """Read what was given as a parameter.
 

@@ -28,10 +28,10 @@ def match_leaf(
     key_source: str,
 ) -> Certificate:
     """The certificate of this key; of several, one that can sign in, then the newest."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from rolesanywhere_auth.keys._plain import plain_public_key_info
 
     public_key = signer.public_key()
-    info = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    info = plain_public_key_info(public_key)
     matching = [each for each in certificates if each.public_key_info == info]
     if not matching:
         matching = [each for each in certificates if _same_key(each, public_key)]

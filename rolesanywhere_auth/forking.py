@@ -16,7 +16,9 @@ import contextlib
 import logging  # noqa: F401 - what registers later is run first before a fork: ours, then its own
 import os
 import threading
+import weakref
 from collections.abc import Iterator
+from types import TracebackType
 
 LONGEST_WAIT = 5.0
 """Seconds. Who waits longer goes on unguarded: a caller's own locks, taken in another order
@@ -56,13 +58,68 @@ def preload(*, cache: bool) -> None:
             import rolesanywhere_auth.cache  # noqa: F401
 
 
+class Guard:
+    """A lock around handles that one thread at a time may use, and no other process.
+
+    A fork waits until it is free. In the child it is free too, and its `generation` is
+    another: handles of an earlier generation are the parent's, to be neither used nor
+    closed there. `local_work` may be nested in it, but not the other way round.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.generation = 0
+        """Changes in each child."""
+        _guards.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Wait until no other thread is within."""
+        self._lock.acquire(timeout=LONGEST_WAIT)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before."""
+        with contextlib.suppress(RuntimeError):  # it waited in vain, and has nothing to release
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent its handles."""
+        self.generation += 1
+        try:
+            self._lock.release()
+        except RuntimeError:  # it is held by a thread that is not here
+            self._lock = threading.RLock()
+
+
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+_forking: list[Guard] = []
+"""Those that the fork under way waited for."""
+
+
 def _before_fork() -> None:
+    guards = list(_guards)
+    for guard in guards:
+        guard.before_fork()
     _lock.acquire(timeout=LONGEST_WAIT)
+    _forking[:] = guards
 
 
 def _after_fork_in_parent() -> None:
+    guards = _forking[:]
     with contextlib.suppress(RuntimeError):  # it waited in vain, and has nothing to release
         _lock.release()
+    for guard in guards:
+        guard.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
@@ -71,6 +128,8 @@ def _after_fork_in_child() -> None:
         _lock.release()
     except RuntimeError:  # it is held by a thread that is not here
         _lock = threading.RLock()
+    for guard in _forking:
+        guard.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,23 +6,29 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from rolesanywhere_auth._containers import (
-    Contents,
     Readable,
-    hint,
-    open_contents,
+    may_name_store,
     read_material,
 )
+from rolesanywhere_auth._loading import Parts
 from rolesanywhere_auth._matching import explain_chain, is_usable, match_leaf
 from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
-from rolesanywhere_auth.errors import CertificateError, PrivateKeyLoadError, RolesAnywhereError
+from rolesanywhere_auth.errors import (
+    CertificateError,
+    RolesAnywhereError,
+)
 from rolesanywhere_auth.forking import local_work
-from rolesanywhere_auth.keys import Signer, check_signer
+from rolesanywhere_auth.keys import ProvedSigner, Signer
 from rolesanywhere_auth.rotation import ExpiryWarnings, Files, Reading, Reads, Seen
-from rolesanywhere_auth.secrets import Passphrase, reveal
+from rolesanywhere_auth.secrets import Passphrase
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.keys.stores import Stores
 
 logger = logging.getLogger("rolesanywhere_auth.identity")
 
@@ -77,17 +83,20 @@ class Identity(NamedTuple):
 
         Args:
             certificate: PEM (in any order, also with the chain and the key), DER, or
-                PKCS#12; a path, bytes, or a PEM text. The leaf is the certificate
-                that fits the key.
-            private_key: PEM, DER or PKCS#12, or any ``Signer``. ``None`` if
-                ``certificate`` holds it.
+                PKCS#12; a path, bytes, or a PEM text; or a reference to a key store that
+                keeps certificates. The leaf is the certificate that fits the key.
+            private_key: PEM, DER or PKCS#12, a reference to a key store, or any
+                ``Signer``. ``None`` if ``certificate`` holds it.
             certificate_chain: Intermediates that are not in ``certificate``.
-            passphrase: Opens the key or the PKCS#12: bytes, a str (taken as UTF-8), or
-                a callable that gives one of these. Harmless where nothing is encrypted.
+            passphrase: Opens the key or the PKCS#12, or is the key store's PIN: bytes, a
+                str (taken as UTF-8), or a callable that gives one of these. Harmless
+                where nothing is encrypted.
             now: The present time, aware.
 
         Raises:
-            ConfigurationError: A parameter is of the wrong type, or names a key store.
+            ConfigurationError: A parameter is of the wrong type, or names a key store
+                that is not known.
+            MissingExtraError: What reads the key store is not installed.
             CertificateLoadError, PrivateKeyLoadError, PassphraseError: by their names.
             UnsupportedKeyError: The service has no signing algorithm for the key.
             KeyMismatchError: The key belongs to none of the certificates.
@@ -101,6 +110,7 @@ class Identity(NamedTuple):
             passphrase=passphrase,
             now=now,
             read=read_material,
+            stores=_stores(certificate, private_key, certificate_chain, passphrase=passphrase),
         )
 
     @classmethod
@@ -113,84 +123,41 @@ class Identity(NamedTuple):
         passphrase: Passphrase | None,
         now: datetime,
         read: Reading,
+        stores: Stores | None,
     ) -> Identity:
         """As ``load``; files are read by *read*."""
-        secret = reveal(passphrase)
-        material = read(certificate, role="certificate")
-        with local_work():
-            contents = open_contents(material, passphrase=secret)
-            found = _certificates(contents)
+        parts = Parts(passphrase, read, stores)
+        found, place = parts.certificates(certificate, role="certificate")
         extra: list[Certificate] = []
         if certificate_chain is not None:
-            chain = read(certificate_chain, role="certificate_chain")
-            with local_work():
-                extra = _certificates(open_contents(chain, passphrase=secret))
-        signer, key_source = _signer(private_key, contents, secret, read)
-        source = contents.material.source
+            extra, _ = parts.certificates(certificate_chain, role="certificate_chain")
+        signer, key_source = parts.signer(private_key, place, found)
+        source = place.source
         leaf = match_leaf(found, signer, now=now, source=source, key_source=key_source)
         with local_work():
             intermediates = order_chain(leaf, [*found, *extra])
             explain_chain(leaf, intermediates, extra, now=now, source=source)
-        identity = cls(leaf, intermediates, signer, source)
+        identity = cls(leaf, intermediates, ProvedSigner(signer, source=key_source), source)
         identity.check(now=now)
         return identity
 
 
-def _certificates(contents: Contents) -> list[Certificate]:
-    material = contents.material
-    if not contents.certificates:
-        raise material.error(
-            hint(contents)
-            or (
-                f"holds no certificate{' but a private key' if contents.keys else ''}. A "
-                "certificate file has a line '-----BEGIN CERTIFICATE-----'."
-            )
-        )
-    return [
-        Certificate.from_der(der, source=material.source)
-        for der in dict.fromkeys(contents.certificates)
-    ]
-
-
-def _signer(
-    private_key: Readable | Signer | None,
-    contents: Contents,
-    passphrase: bytes | None,
-    read: Reading,
-) -> tuple[Signer, str]:
-    """The signer, and how messages name where it came from."""
+def _stores(*values: object, passphrase: Passphrase | None) -> Stores | None:
+    """The key stores that *values* may name; None, and nothing imported, if they cannot."""
+    if not any(map(may_name_store, values)):
+        return None
     with local_work():
-        from rolesanywhere_auth.keys.files import FileSigner, is_private_key
+        from rolesanywhere_auth.keys.stores import Stores
 
-    if private_key is None:
-        if not contents.keys:
-            source = contents.material.source
-            raise PrivateKeyLoadError(
-                f"No private_key was given, and {source} holds none. Pass private_key.",
-                source=source,
-            )
-        with local_work():
-            signer = FileSigner.from_contents(contents, passphrase=passphrase)
-        return signer, contents.material.source
-    if is_private_key(private_key):
-        source = f"{type(private_key).__name__} given as private_key"
-        with local_work():
-            return FileSigner(private_key, source=source), source
-    if isinstance(private_key, Signer):
-        source = f"{type(private_key).__name__} given as private_key"
-        check_signer(private_key, source=source)
-        return private_key, source
-    material = read(private_key, role="private_key")
-    with local_work():
-        opened = open_contents(material, passphrase=passphrase)
-        return FileSigner.from_contents(opened, passphrase=passphrase), material.source
+    return Stores(passphrase=passphrase)
 
 
 class _Loaded(NamedTuple):
-    """An identity, and the files that it was made from."""
+    """An identity, and the files and the state of the key stores that it was made from."""
 
     identity: Identity
     seen: Seen
+    stamps: tuple[object, ...]
 
 
 class IdentitySource:
@@ -221,6 +188,7 @@ class IdentitySource:
             private_key=private_key,
             certificate_chain=certificate_chain,
         )
+        self._stores = _stores(certificate, private_key, certificate_chain, passphrase=passphrase)
         self._loaded: _Loaded | None = None
         self._failure: object = None
         self._expiry = ExpiryWarnings(is_file=self._files.include("certificate"))
@@ -284,7 +252,7 @@ class IdentitySource:
             Exception: Loading failed; it was logged, and the present identity stays.
         """
         loaded = self._loaded
-        if loaded and loaded.seen.settled and loaded.seen.stamps == self._files.stamps():
+        if loaded and self._unchanged(loaded):
             return False
         lock = self._lock()
         # One thread loads, which may mean to fetch a passphrase; the others need not wait for it.
@@ -296,6 +264,17 @@ class IdentitySource:
         finally:
             lock.release()
 
+    def _unchanged(self, loaded: _Loaded) -> bool:
+        if not loaded.seen.settled or loaded.seen.stamps != self._files.stamps():
+            return False
+        try:
+            return loaded.stamps == self._store_stamps()
+        except Exception:  # noqa: BLE001 - loading will say what is wrong with the store
+            return False
+
+    def _store_stamps(self) -> tuple[object, ...]:
+        return () if self._stores is None else self._stores.stamps()
+
     def _lock(self) -> threading.Lock:
         """This process's: after a fork, the parent's may be locked by a thread that is not here."""
         return self._locks.setdefault(os.getpid(), threading.Lock())
@@ -305,11 +284,14 @@ class IdentitySource:
         try:
             reads = self._files.read()
             content = reads.digest()
-            if before is not None and content == before.seen.content:
+            stamps = self._store_stamps()
+            if before is not None and (content, stamps) == (before.seen.content, before.stamps):
                 self._loaded = before._replace(seen=before.seen.again(reads, now=now))
                 self._failure = None
                 return False
             identity = self._load(reads, now)
+            if before is None:
+                stamps = self._store_stamps()  # the stores were opened just now
         except Exception as error:
             self._report(error, content)
             raise
@@ -319,7 +301,7 @@ class IdentitySource:
             self._files.pin()
         elif not new:
             identity = before.identity
-        self._loaded = _Loaded(identity, Seen.first(reads, now=now))
+        self._loaded = _Loaded(identity, Seen.first(reads, now=now), stamps)
         if new:
             logger.info(
                 "%s: changed; signing in with serial number %x, valid until %s, from now on.",
@@ -337,7 +319,16 @@ class IdentitySource:
             passphrase=self._passphrase,
             now=now,
             read=reads.material,
+            stores=self._stores,
         )
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call *changed*, from any thread, when a key store says that it has a new certificate.
+
+        `poll` sees the same within a minute.
+        """
+        if self._stores is not None:
+            self._stores.watch(changed)
 
     def _report(self, error: Exception, content: bytes | None) -> None:
         """Log why changed files cannot be used, unless that was the last thing said."""

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-from rolesanywhere_auth._containers import Material, read_material
+from rolesanywhere_auth._containers import Material, may_name_store, read_material
 from rolesanywhere_auth.certificates import Certificate
 from rolesanywhere_auth.errors import CertificateLoadError, RolesAnywhereError
 
@@ -133,6 +133,11 @@ class Files:
 
 
 def _names_file(value: object) -> bool:
+    if may_name_store(value):
+        from rolesanywhere_auth.keys.stores import scheme_of
+
+        if scheme_of(value) is not None:
+            return False
     if isinstance(value, str):
         return "-----BEGIN" not in value
     return isinstance(value, os.PathLike)

@@ -176,8 +176,8 @@ def _signature(identity: Identity, data: bytes) -> bytes:
         raise
     except Exception as error:
         # a key store's own text may hold a PIN: it stays in the cause
+        signer = getattr(identity.signer, "signer", identity.signer)
         raise SigningError(
-            f"the {type(identity.signer).__name__} for {identity.source} raised "
-            f"{type(error).__name__}",
+            f"the {type(signer).__name__} for {identity.source} raised {type(error).__name__}",
             source=identity.source,
         ) from error

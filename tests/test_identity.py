@@ -41,6 +41,7 @@ from rolesanywhere_auth.errors import (
     UnsupportedKeyError,
 )
 from rolesanywhere_auth.identity import Identity, IdentitySource
+from rolesanywhere_auth.keys import ProvedSigner
 
 try:
     from cryptography.hazmat.primitives.asymmetric import mldsa
@@ -542,7 +543,8 @@ def test_signer_object() -> None:
     signer = ForeignSigner(KEY)
     identity = Identity.load(leaf(KEY.public_key()), private_key=signer, now=NOW)
 
-    assert identity.signer is signer
+    assert isinstance(identity.signer, ProvedSigner)
+    assert identity.signer.signer is signer
     verify(identity)
     with pytest.raises(KeyMismatchError, match="ForeignSigner given as private_key"):
         Identity.load(

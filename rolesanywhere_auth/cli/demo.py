@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -207,8 +209,25 @@ def _revoke(stage: _Stage, emulator: Emulator, setup: Setup, sts: Any) -> None:
     stage.show("calls still succeed", "credentials that were issued live on until they expire")
     emulator.advance(_DURATION)
     stage.step("They have expired. The next call must sign in again.")
-    error = _refusal(CertificateRevokedError, sts.get_caller_identity)
+    with _collected_log() as records:
+        error = _refusal(CertificateRevokedError, sts.get_caller_identity)
     stage.show("refused", f"HTTP {error.status} {error.code}: {error.service_message}")
+    for record in records:
+        what, _, _ = record.getMessage().partition(":")
+        stage.show("the log says so too", f"{record.levelname}: {what}")
+
+
+@contextlib.contextmanager
+def _collected_log() -> Iterator[list[logging.LogRecord]]:
+    """What the library logs meanwhile, which would stand between the steps on stderr."""
+    records: list[logging.LogRecord] = []
+    logger, handler = logging.getLogger("rolesanywhere_auth"), logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign, assignment]
+    logger.addHandler(handler)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(handler)
 
 
 def _refusal(kind: type[E], call: Callable[[], object]) -> E:

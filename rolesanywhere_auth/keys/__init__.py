@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from rolesanywhere_auth.errors import UnsupportedKeyError
+from rolesanywhere_auth.errors import SigningError, UnsupportedKeyError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -52,6 +52,72 @@ class Signer(Protocol):
             SigningError: The key refused.
         """
         ...
+
+
+class ProvedSigner:
+    """A signer whose first signature is checked with its public key.
+
+    The service would only say "Invalid signature": to a key store that has another key
+    under this name, or that signs in another form.
+
+    Args:
+        signer: What signs.
+        source: How messages name it.
+    """
+
+    __slots__ = ("_proved", "signer", "source")
+
+    def __init__(self, signer: Signer, *, source: str) -> None:
+        self.signer = signer
+        self.source = source
+        self._proved = False
+
+    def public_key(self) -> PublicKey:
+        """The public half."""
+        return self.signer.public_key()
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign, as `Signer.sign` says.
+
+        Raises:
+            SigningError: the signer refused, or what it gave is no signature of this key.
+        """
+        signature = self.signer.sign(data)
+        if not self._proved:
+            check_signature(self.public_key(), signature, data, source=self.source)
+            self._proved = True
+        return signature
+
+    def __repr__(self) -> str:
+        return f"<ProvedSigner {self.signer!r}>"
+
+
+def check_signature(public_key: PublicKey, signature: bytes, data: bytes, *, source: str) -> None:
+    """Check a signature in the form that `Signer.sign` promises.
+
+    Raises:
+        SigningError: it is none of *data* by this key, in this form.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    from rolesanywhere_auth.keys.files import SHA256ECDSA
+
+    try:
+        if isinstance(public_key, rsa.RSAPublicKey):
+            public_key.verify(signature, data, padding.PKCS1v15(), SHA256())
+        elif isinstance(public_key, ec.EllipticCurvePublicKey):
+            public_key.verify(signature, data, SHA256ECDSA())
+        else:
+            public_key.verify(signature, data)
+    except (InvalidSignature, TypeError, ValueError) as error:
+        raise SigningError(
+            f"{source}: the signature does not fit the public key. The key store may have another "
+            "key under this name; a signer of your own must give PKCS#1 v1.5 with SHA-256 for "
+            "RSA, DER of ECDSA with SHA-256 for EC, pure ML-DSA without context.",
+            source=source,
+        ) from error
 
 
 def describe_public_key(public_key: object, *, source: str) -> str:

@@ -1,4 +1,4 @@
-"""PKCS#8 (RFC 5958) taken apart by hand, for the ML-DSA keys ``cryptography`` cannot load.
+"""PKCS#8 (RFC 5958) taken apart by hand, above all for ML-DSA keys ``cryptography`` cannot load.
 
 RFC 9881 6 knows three forms of an ML-DSA private key: the seed, the expanded key,
 and both. ``cryptography`` reads only the first; AWS's own helper reads only the
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from rolesanywhere_auth._der import INTEGER, OCTET_STRING, SEQUENCE, DERError, Reader, context
+from rolesanywhere_auth._der import INTEGER, OCTET_STRING, OID, SEQUENCE, DERError, Reader, context
 from rolesanywhere_auth.errors import UnsupportedKeyError
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ _AES_CBC = {
 class PrivateKeyInfo:
     """A plain PKCS#8."""
 
-    __slots__ = ("algorithm", "key")
+    __slots__ = ("algorithm", "curve", "key")
 
-    def __init__(self, algorithm: str, key: bytes) -> None:
+    def __init__(self, algorithm: str, key: bytes, *, curve: str | None = None) -> None:
         self.algorithm = algorithm
         """OID."""
+        self.curve = curve
+        """OID that stands in the algorithm's parameters, if one does."""
         self.key = key
 
 
@@ -67,8 +69,10 @@ def read_private_key_info(der: bytes) -> PrivateKeyInfo:
     outer.finish()
     if reader.integer() not in (0, 1):
         raise DERError("this is not a PKCS#8 of version 1 or 2")
-    algorithm = reader.enter().oid()
-    return PrivateKeyInfo(algorithm, reader.read(OCTET_STRING))
+    parameters = reader.enter()
+    algorithm = parameters.oid()
+    curve = parameters.oid() if parameters.peek() == OID else None
+    return PrivateKeyInfo(algorithm, reader.read(OCTET_STRING), curve=curve)
 
 
 def mldsa_private_key(info: PrivateKeyInfo, *, source: str) -> MLDSAPrivateKey | None:

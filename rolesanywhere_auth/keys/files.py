@@ -11,10 +11,6 @@ from typing import TYPE_CHECKING, NoReturn, TypeGuard
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    load_der_private_key,
-    load_pem_private_key,
-)
 
 from rolesanywhere_auth._containers import (
     Contents,
@@ -32,6 +28,7 @@ from rolesanywhere_auth.errors import (
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import check_signer, unsupported_key
 from rolesanywhere_auth.keys._pkcs8 import decrypt, mldsa_private_key, read_private_key_info
+from rolesanywhere_auth.keys._plain import plain_private_key
 from rolesanywhere_auth.secrets import Passphrase, reveal
 
 if TYPE_CHECKING:
@@ -150,8 +147,21 @@ def _sign_rsa(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
     return key.sign(data, padding.PKCS1v15(), SHA256())
 
 
+class SHA256ECDSA(ec.ECDSA):
+    """ECDSA with SHA-256 and a random nonce, which need not ask what OpenSSL can do.
+
+    Its base class does, and imports all ciphers for that: 5 ms at the first signature.
+    """
+
+    algorithm = SHA256()
+    deterministic_signing = False
+
+    def __init__(self) -> None:
+        pass
+
+
 def _sign_ec(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
-    return key.sign(data, ec.ECDSA(SHA256()))
+    return key.sign(data, SHA256ECDSA())
 
 
 def _no_key(contents: Contents) -> str:
@@ -205,11 +215,13 @@ def _refuse_foreign(block: KeyBlock, *, source: str) -> None:
 
 def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
     try:
-        if block.label == "PRIVATE KEY":
-            info = read_private_key_info(block.data)
-            key = mldsa_private_key(info, source=source)
-            if key is not None:
-                return key
+        info = read_private_key_info(block.data) if block.label == "PRIVATE KEY" else None
+        mldsa = mldsa_private_key(info, source=source) if info else None
+        key = mldsa or plain_private_key(block.label, block.data, info)
+        if key is not None:
+            return key
+        from cryptography.hazmat.primitives.serialization import load_der_private_key
+
         # Checking an RSA key takes 40 to 270 ms; it has to fit the certificate anyway.
         return load_der_private_key(block.data, None, unsafe_skip_rsa_key_validation=True)
     except UnsupportedKeyError:
@@ -225,6 +237,11 @@ def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
 
 
 def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPrivateKey:
+    from cryptography.hazmat.primitives.serialization import (
+        load_der_private_key,
+        load_pem_private_key,
+    )
+
     load = load_pem_private_key if block.pem else load_der_private_key
     try:
         return load(block.data, passphrase, unsafe_skip_rsa_key_validation=True)

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.testing._moto_backend import moto_backend
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
+    from rolesanywhere_auth.testing.service.limits import Limits
 
 _ROOMS = {
     "CertificateAuthority": "authority",
     "Emulator": "emulator",
+    "Limits": "service.limits",
     "moto_backend": "_moto_backend",
 }
 
-__all__ = ["CertificateAuthority", "Emulator", "moto_backend"]
+__all__ = ["CertificateAuthority", "Emulator", "Limits", "moto_backend"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import MemoryDirectory
 from rolesanywhere_auth.testing.service.fault_verbs import Faults, refusal_answer
 from rolesanywhere_auth.testing.service.faults import Fault
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.metrics import Metrics
 from rolesanywhere_auth.testing.service.state import IssuedSession
 
@@ -59,6 +60,7 @@ class Emulator(Making):
         max_skew: How far the date of a request may be from *clock*.
         quotas: Refuse calls above AWS's quotas of calls a second; `set_up`,
             `create_trust_anchor` and `revoke` do not count.
+        limits: How many resources there may be; by default AWS's quotas.
         host: The address to listen on. Whoever reaches it may configure the emulator
             and sign in with what they made: loopback, unless you mean that.
         port: Of the service over HTTP; 0 is a free one.
@@ -79,6 +81,7 @@ class Emulator(Making):
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
         quotas: bool = False,
+        limits: Limits | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         tls_port: int | None = 0,
@@ -100,6 +103,7 @@ class Emulator(Making):
             strict=strict,
             max_skew=max_skew,
             quotas=quotas,
+            limits=limits,
         )
         self._listening = Listening(host, port, tls_port, aws_port, tuple(host_names))
         self._state_file = None

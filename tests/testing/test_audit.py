@@ -10,7 +10,8 @@ import pytest
 
 from rolesanywhere_auth.testing import CertificateAuthority
 from rolesanywhere_auth.testing.service.audit import Check, Checks, Event, reason_of
-from rolesanywhere_auth.testing.service.wire import Reason, access_denied
+from rolesanywhere_auth.testing.service.callers import Caller
+from rolesanywhere_auth.testing.service.wire import Reason, Request, access_denied
 
 ALL_CHECKS = [
     "quota",
@@ -27,6 +28,7 @@ ALL_CHECKS = [
     "role exists",
     "duration",
     "trust policy",
+    "session policies",
     "keys",
 ]
 
@@ -360,3 +362,23 @@ def test_wrong_signature_shows_the_canonical_request(emulator, create_session):
     )
     assert detail.endswith(hashlib.sha256(body).hexdigest() + "'")
     assert len(detail) < 600
+
+
+@pytest.mark.parametrize(
+    ("arn", "kind"),
+    [
+        ("arn:aws:iam::111122223333:user/eve", "IAMUser"),
+        ("arn:aws:sts::111122223333:assumed-role/admin/eve", "AssumedRole"),
+    ],
+)
+def test_known_caller_is_recorded(emulator, arn, kind):
+    """Where somebody checked who calls, the record names them."""
+    request = Request("GET", "/crls", "", (), caller=Caller(arn))
+
+    assert emulator._service.handle(request).status == 200
+
+    assert emulator.cloudtrail()[-1]["userIdentity"] == {
+        "type": kind,
+        "arn": arn,
+        "accountId": "111122223333",
+    }

@@ -10,7 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from rolesanywhere_auth.testing import CertificateAuthority
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator, Limits
 
 CRL_DP = "crlDpRevocationEnabled"
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -165,7 +165,12 @@ def test_certificate_that_is_no_ca_is_refused(client, authority):
     [
         (
             {"sourceType": "AWS_ACM_PCA", "sourceData": {"acmPcaArn": "arn:aws:acm-pca:x"}},
-            "knows trust anchors of sourceType CERTIFICATE_BUNDLE alone, not AWS_ACM_PCA",
+            "There is no AWS Private CA in this emulator, so that arn:aws:acm-pca:x is unknown",
+        ),
+        ({"sourceType": "AWS_ACM_PCA"}, "needs sourceData.acmPcaArn"),
+        (
+            {"sourceType": "SELF_SIGNED_REPOSITORY"},
+            "knows trust anchors of the sourceTypes CERTIFICATE_BUNDLE and AWS_ACM_PCA, not SELF_",
         ),
         ({"sourceType": "CERTIFICATE_BUNDLE"}, "needs sourceData.x509CertificateData"),
         (bundle("no certificate"), "PEM"),
@@ -175,6 +180,78 @@ def test_source_that_is_no_bundle_is_refused(client, source, text):
     """Other sources, and bundles that cannot be read, are refused with the reason."""
     with pytest.raises(client.exceptions.ValidationException, match=re.escape(text)):
         client.create_trust_anchor(name="a", source=source)
+
+
+def test_source_with_two_kinds_of_data_is_refused(careless, authority):
+    """The source's data is a union: one member, not two."""
+    source = bundle(authority.certificate_pem)
+    source["sourceData"]["acmPcaArn"] = "arn:aws:acm-pca:x"
+
+    with pytest.raises(ClientError, match="must have one member, not x509CertificateData, acmPca"):
+        careless.create_trust_anchor(name="a", source=source)
+
+
+def test_anchor_takes_two_certificates_and_no_third(client, authority):
+    """Two CAs may stand in one trust anchor, for a rotation (user guide, quotas)."""
+    pems = [CertificateAuthority(f"CA {number}").certificate_pem for number in (2, 3)]
+    two = authority.certificate_pem + pems[0]
+
+    assert anchor(client, authority, source=bundle(two))["source"] == bundle(two)
+    with pytest.raises(client.exceptions.ValidationException, match="at most 2"):
+        anchor(client, authority, source=bundle(two + pems[1]))
+
+
+def test_trust_anchors_have_a_quota(client, authority):
+    """The 51st trust anchor of a Region is refused, until one is deleted."""
+    made = [anchor(client, authority)["trustAnchorId"] for _ in range(50)]
+
+    with pytest.raises(client.exceptions.ValidationException, match="the quota is 50"):
+        anchor(client, authority)
+    client.delete_trust_anchor(trustAnchorId=made[7])
+    anchor(client, authority)
+
+
+def test_profiles_have_a_quota(client):
+    """The 251st profile of a Region is refused."""
+    for _ in range(250):
+        profile(client)
+
+    with pytest.raises(client.exceptions.ValidationException, match="the quota is 250"):
+        profile(client)
+
+
+def test_crls_have_a_quota_per_trust_anchor(client, authority):
+    """A trust anchor takes two CRLs, another one its own two."""
+    first, second = (anchor(client, authority)["trustAnchorArn"] for _ in range(2))
+    made = [crl(client, authority, first)["crlId"] for _ in range(2)]
+
+    with pytest.raises(client.exceptions.ValidationException, match="the quota is 2"):
+        crl(client, authority, first)
+    crl(client, authority, second)
+    client.delete_crl(crlId=made[0])
+    crl(client, authority, first)
+
+
+def test_quotas_may_be_raised_and_lowered(authority):
+    """AWS raises quotas on request; the emulator takes any."""
+    limits = Limits(trust_anchors=1, profiles=0, crls_per_trust_anchor=0)
+    with Emulator(limits=limits) as emulator:
+        client = emulator.control_plane()
+        arn = anchor(client, authority)["trustAnchorArn"]
+
+        for attempt in (
+            lambda: anchor(client, authority),
+            lambda: profile(client),
+            lambda: crl(client, authority, arn),
+        ):
+            with pytest.raises(client.exceptions.ValidationException, match="the quota is"):
+                attempt()
+
+
+def test_quota_below_zero_is_refused():
+    """A quota is a number of resources."""
+    with pytest.raises(ValueError, match="profiles must be 0 or more, not -1"):
+        Limits(profiles=-1)
 
 
 def test_notification_settings_are_put_and_reset(client, authority):
@@ -202,11 +279,40 @@ def test_notification_settings_are_put_and_reset(client, authority):
 
 
 def test_enabled_notification_needs_a_threshold(client, authority):
-    """An enabled notification without threshold is invalid."""
-    settings = [{"enabled": True, "event": "CA_CERTIFICATE_EXPIRY"}]
+    """An enabled notification without threshold is invalid; a disabled one needs none."""
+    settings = {"enabled": True, "event": "CA_CERTIFICATE_EXPIRY"}
 
     with pytest.raises(client.exceptions.ValidationException, match="threshold"):
-        anchor(client, authority, notificationSettings=settings)
+        anchor(client, authority, notificationSettings=[settings])
+    off = anchor(client, authority, notificationSettings=[settings | {"enabled": False}])
+    assert off["notificationSettings"][0] == {
+        **settings,
+        "enabled": False,
+        "channel": "ALL",
+        "configuredBy": "111122223333",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"threshold": 0}, "Member must have value greater than or equal to 1"),
+        ({"threshold": 361}, "Member must have value less than or equal to 360"),
+        ({"channel": "PAGER"}, "Member must satisfy enum value set: [ALL]"),
+        ({"event": "LUNCH"}, "Member must satisfy enum value set: [CA_CERTIFICATE_EXPIRY, END_ENT"),
+    ],
+)
+def test_notification_setting_has_bounds(careless, authority, setting, text):
+    """Threshold, channel and event are the model's."""
+    whole = {"enabled": True, "event": "CA_CERTIFICATE_EXPIRY", "threshold": 10, **setting}
+    name = next(iter(setting))
+
+    with pytest.raises(careless.exceptions.ValidationException) as caught:
+        anchor(careless, authority, notificationSettings=[whole])
+    assert caught.value.response["Error"]["Message"].startswith(
+        f"1 validation error detected: Value '{setting[name]}' at 'notificationSettings.1.member."
+        f"{name}' failed to satisfy constraint: {text}"
+    )
 
 
 # Profiles
@@ -312,6 +418,73 @@ def test_attribute_mappings_are_added_and_removed(client):
         )
 
 
+@pytest.mark.parametrize(
+    ("certificate_field", "specifier"),
+    [
+        ("x509Subject", "*"),
+        ("x509Subject", "UID"),
+        ("x509Issuer", "1.2.840.113549.1.9.1"),
+        ("x509SAN", "DNS"),
+        ("x509SAN", "URI"),
+        ("x509SAN", "Name/CN"),
+        ("x509SAN", "Name/2.5.4.3"),
+    ],
+)
+def test_specifier_that_can_stand_for_something_is_taken(client, certificate_field, specifier):
+    """Names, dotted OIDs and the star are specifiers, in the SAN under Name/."""
+    identifier = profile(client)["profileId"]
+    client.delete_attribute_mapping(profileId=identifier, certificateField=certificate_field)
+    answer = client.put_attribute_mapping(
+        profileId=identifier,
+        certificateField=certificate_field,
+        mappingRules=[{"specifier": specifier}],
+    )
+
+    assert {
+        "certificateField": certificate_field,
+        "mappingRules": [{"specifier": specifier}],
+    } in answer["profile"]["attributeMappings"]
+
+
+@pytest.mark.parametrize(
+    ("certificate_field", "specifier"),
+    [
+        ("x509Subject", ""),
+        ("x509Subject", "CN/O"),
+        ("x509Issuer", "O U"),
+        ("x509Issuer", "1.02.3"),
+        ("x509SAN", "CN"),
+        ("x509SAN", "*"),
+        ("x509SAN", "IP"),
+        ("x509SAN", "Name/Name/CN"),
+    ],
+)
+def test_specifier_that_stands_for_nothing_is_refused(client, certificate_field, specifier):
+    """A profile cannot be given a rule that no certificate can ever meet."""
+    identifier = profile(client)["profileId"]
+
+    with pytest.raises(
+        client.exceptions.ValidationException, match=f"is none of {certificate_field}"
+    ):
+        client.put_attribute_mapping(
+            profileId=identifier,
+            certificateField=certificate_field,
+            mappingRules=[{"specifier": "CN"}, {"specifier": specifier}],
+        )
+
+
+def test_mappings_keep_their_place(client):
+    """A field whose rules change stays where it was in the list."""
+    identifier = profile(client)["profileId"]
+    client.delete_attribute_mapping(profileId=identifier, certificateField="x509SAN")
+    client.put_attribute_mapping(
+        profileId=identifier, certificateField="x509Issuer", mappingRules=[{"specifier": "CN"}]
+    )
+    mappings = client.get_profile(profileId=identifier)["profile"]["attributeMappings"]
+
+    assert [mapping["certificateField"] for mapping in mappings] == ["x509Issuer", "x509Subject"]
+
+
 # CRLs
 
 
@@ -386,6 +559,18 @@ def test_crl_needs_a_list_and_an_anchor(client, authority):
         crl(client, authority, anchor_arn[:-1] + "x")
 
 
+def test_crl_has_a_size(careless, authority):
+    """A CRL may have 300,000 bytes; the text tells the number of bytes, not the bytes."""
+    anchor_arn = anchor(careless, authority)["trustAnchorArn"]
+
+    with pytest.raises(careless.exceptions.ValidationException) as caught:
+        crl(careless, authority, anchor_arn, crlData=b"x" * 300_001)
+    assert caught.value.response["Error"]["Message"] == (
+        "1 validation error detected: Value '300001 bytes' at 'crlData' failed to satisfy "
+        "constraint: Member must have length less than or equal to 300000"
+    )
+
+
 # Aliases
 
 
@@ -422,6 +607,47 @@ def test_alias_is_unique_and_not_reserved(client, authority):
     assert "previousAliasName" not in again["trustAnchor"]
 
 
+def test_alias_is_renamed(client, authority):
+    """The update that changes an alias names the old one, and no other answer does."""
+    if not has(client, "aliasName"):
+        pytest.skip("the installed botocore has no aliases")
+    made = profile(client, aliasName="team/Blue")
+    old, new = (f"{PREFIX}:alias/profile/team/{name}" for name in ("Blue", "blue"))
+
+    renamed = client.update_profile(profileId=old, aliasName="team/blue")["profile"]
+
+    assert (renamed["aliasArn"], renamed["previousAliasName"]) == (new, "team/Blue")
+    got = client.get_profile(profileId=new)["profile"]
+    assert (got["profileId"], got["aliasName"]) == (made["profileId"], "team/blue")
+    assert "previousAliasName" not in got
+    assert "previousAliasName" not in client.update_profile(profileId=new, name="x")["profile"]
+    for operation in (client.get_profile, client.enable_profile, client.delete_profile):
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            operation(profileId=old)
+    # The name is free again, and an empty one is none.
+    profile(client, aliasName="team/Blue")
+    assert "aliasName" not in profile(client, aliasName="")
+
+
+@pytest.mark.parametrize("alias", ["1a", "a/", "a//b", "-", "a b", "a" * 257])
+def test_alias_has_a_form(careless, alias):
+    """A letter first; letters, digits, _, - and / after it; no / at the end or doubled."""
+    if not has(careless, "aliasName"):
+        pytest.skip("the installed botocore has no aliases")
+    with pytest.raises(careless.exceptions.ValidationException, match="at 'aliasName' failed"):
+        profile(careless, aliasName=alias)
+
+
+def test_crl_is_found_by_its_alias(client, authority):
+    """CRLs have aliases as well."""
+    if not has(client, "aliasName"):
+        pytest.skip("the installed botocore has no aliases")
+    created = crl(client, authority, anchor(client, authority)["trustAnchorArn"], aliasName="c")
+
+    assert created["aliasArn"] == f"{PREFIX}:alias/crl/c"
+    assert client.get_crl(crlId=created["aliasArn"])["crl"] == created
+
+
 # Tags, pages, subjects
 
 
@@ -456,6 +682,47 @@ def test_too_many_tags_are_refused(client):
         client.tag_resource(resourceArn=arn, tags=[{"key": "one-more", "value": "v"}])
 
 
+def test_too_many_tags_of_a_create_are_refused(careless):
+    """A create takes 200 tags by its model."""
+    tags = [{"key": f"k{number}", "value": "v"} for number in range(201)]
+
+    with pytest.raises(careless.exceptions.ValidationException, match="less than or equal to 200"):
+        profile(careless, tags=tags)
+
+
+def test_tag_keys_have_a_case_and_a_reserved_prefix(client):
+    """Keys that differ in case are two tags; those under aws: are AWS's, whatever the case."""
+    pairs = [{"key": "Team", "value": "a"}, {"key": "team", "value": "b"}]
+    arn = profile(client, tags=pairs)["profileArn"]
+
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == pairs
+    for key in ("aws:team", "AWS:x"):
+        with pytest.raises(client.exceptions.ValidationException, match="begins with aws:"):
+            client.tag_resource(resourceArn=arn, tags=[{"key": key, "value": ""}])
+        with pytest.raises(client.exceptions.ValidationException, match="begins with aws:"):
+            profile(client, tags=[{"key": key, "value": ""}])
+    assert len(client.list_profiles()["profiles"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        ({"key": "", "value": ""}, "greater than or equal to 1"),
+        ({"key": "k" * 129, "value": ""}, "less than or equal to 128"),
+        ({"key": "k", "value": "v" * 257}, "less than or equal to 256"),
+        ({"key": "ü", "value": ""}, "Member must satisfy regular expression pattern: "),
+    ],
+)
+def test_tag_has_a_form(careless, tag, text):
+    """Length and alphabet of tags are the model's; the text does not repeat a sensitive value."""
+    arn = profile(careless)["profileArn"]
+
+    with pytest.raises(careless.exceptions.ValidationException, match=re.escape(text)):
+        careless.tag_resource(resourceArn=arn, tags=[tag])
+    with pytest.raises(careless.exceptions.ValidationException, match="Value at 'tagKeys' failed"):
+        careless.untag_resource(resourceArn=arn, tagKeys=["ok", "nö"])
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 50])
 def test_lists_come_in_pages(client, size):
     """botocore's paginator finds each profile once, whatever the page size."""
@@ -466,7 +733,41 @@ def test_lists_come_in_pages(client, size):
     assert len(pages) == -(-5 // size)
 
 
-@pytest.mark.parametrize("token", ["x", base64.urlsafe_b64encode(b"by:7").decode(), "é"])
+def test_page_goes_on_after_what_was_deleted(client):
+    """What is deleted between two pages neither hides nor repeats another resource."""
+    made = [profile(client, name=f"p{number}")["profileId"] for number in range(5)]
+    page = client.list_profiles(pageSize=2)
+    for gone in made[:3]:
+        client.delete_profile(profileId=gone)
+    new = profile(client)["profileId"]
+
+    rest = client.list_profiles(pageSize=3, nextToken=page["nextToken"])
+
+    assert [p["profileId"] for p in rest["profiles"]] == [*made[3:], new]
+    assert "nextToken" not in rest
+
+
+def test_token_of_another_list_is_refused(client):
+    """Each list has its own tokens."""
+    for _ in range(2):
+        profile(client)
+    token = client.list_profiles(pageSize=1)["nextToken"]
+
+    with pytest.raises(client.exceptions.ValidationException, match="nextToken"):
+        client.list_crls(nextToken=token)
+
+
+def test_list_without_a_page_size_has_fifty(client):
+    """The default page has 50 entries (ours)."""
+    for _ in range(51):
+        profile(client)
+    page = client.list_profiles()
+
+    assert len(page["profiles"]) == 50
+    assert len(client.list_profiles(nextToken=page["nextToken"])["profiles"]) == 1
+
+
+@pytest.mark.parametrize("token", ["x", base64.urlsafe_b64encode(b"by:7").decode(), "crls:1", "é"])
 def test_foreign_token_is_refused(client, token):
     """A token that no page gave is invalid."""
     with pytest.raises(client.exceptions.ValidationException, match="nextToken"):
@@ -539,7 +840,12 @@ def test_regions_do_not_see_each_other(client, emulator, authority):
         (
             "create_profile",
             {"name": "a", "roleArns": ["x", "y"]},
-            "2 validation errors detected: Value 'x' at 'roleArns.1.member' failed",
+            (
+                "1 validation error detected: Value '[x, y]' at 'roleArns' failed to satisfy "
+                "constraint: Member must satisfy constraint: [Member must have length less than "
+                "or equal to 1011, Member must have length greater than or equal to 1, "
+                "Member must satisfy regular expression pattern: "
+            ),
         ),
         (
             "create_profile",
@@ -572,8 +878,14 @@ def test_regions_do_not_see_each_other(client, emulator, authority):
         (
             "tag_resource",
             {"resourceArn": "x", "tags": [{"key": "k", "value": None}]},
-            "Value null at 'tags.1.member.value' failed",
+            "1 validation error detected: Value at 'tags.1.member.value' failed",
         ),
+        (
+            "update_profile",
+            {"profileId": "arn:aws:rolesanywhere:x"},
+            "Value 'arn:aws:rolesanywhere:x' at 'profileId' failed",
+        ),
+        ("get_trust_anchor", {"trustAnchorId": "0-0"}, "Value '0-0' at 'trustAnchorId' failed"),
     ],
 )
 def test_broken_constraint_has_the_services_text(careless, operation, members, text):

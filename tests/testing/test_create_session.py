@@ -181,16 +181,19 @@ def test_several_broken_constraints_come_in_one_text(emulator, create_session):
         emulator.set_up(),
         parameters={
             "profileArn": "arn:aws:iam::1:x",
-            "instanceProperties": {"a": "", **{f"k{n}": "v" for n in range(50)}},
+            "instanceProperties": {"a": "", "": "b", **{f"k{n}": "v" for n in range(50)}},
         },
     )
 
     status, code, text = answer.refusal
     assert (status, code) == (400, "ValidationException")
-    assert text.startswith("3 validation errors detected: Value 'arn:aws:iam::1:x' at 'profileArn'")
+    assert text.startswith("4 validation errors detected: Value 'arn:aws:iam::1:x' at 'profileArn'")
     assert "Member must satisfy regular expression pattern" in text
-    assert "at 'instanceProperties' failed" in text
-    assert "at 'instanceProperties.a' failed" in text
+    assert "Value '{a=, =b, k0=v, k1=v" in text
+    length = "Member must have length less than or equal to"
+    for rule in (f"{length} 50", f"Map keys must satisfy constraint: [{length} 200, Member"):
+        assert f"at 'instanceProperties' failed to satisfy constraint: {rule}" in text
+    assert f"constraint: Map value must satisfy constraint: [{length} 200, Member" in text
 
 
 @pytest.mark.parametrize(
@@ -692,6 +695,34 @@ def test_checks_are_made_in_the_documented_order(emulator, create_session, autho
     assert [text[: len(start)] for text, start in zip(seen, beginnings, strict=True)] == beginnings
 
 
+@pytest.mark.parametrize(("count", "status"), [(50, 201), (51, 403)])
+def test_session_takes_fifty_tags(emulator, create_session, count, status):
+    """STS takes 50 session tags; a certificate that gives more cannot sign in."""
+    setup = emulator.set_up()
+    profile_id = setup.profile_arn.rpartition("/")[2]
+    client = emulator.control_plane()
+    for field in ("x509Issuer", "x509SAN", "x509Subject"):
+        client.delete_attribute_mapping(profileId=profile_id, certificateField=field)
+    oids = [f"1.3.6.1.4.1.55555.{number}" for number in range(count)]
+    rules = [{"specifier": oid} for oid in oids]
+    client.put_attribute_mapping(
+        profileId=profile_id, certificateField="x509Subject", mappingRules=rules
+    )
+    subject = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), "v") for oid in oids])
+
+    answer = create_session(setup, leaf=setup.authority.issue(subject=subject))
+
+    assert answer.status == status
+    if status == 403:
+        assert answer.refusal[2] == (
+            f"Unable to assume role for {setup.role_arn}. The certificate gives 51 session tags; "
+            "50 are allowed"
+        )
+        (summary,) = client.list_subjects()["subjects"]
+        subject = client.get_subject(subjectId=summary["subjectId"])["subject"]
+        assert subject["credentials"][0]["failed"] is True
+
+
 # What is remembered
 
 
@@ -704,9 +735,9 @@ def test_subject_remembers_certificates_and_properties(emulator, create_session,
     first = create_session(setup, parameters={"instanceProperties": properties})
     create_session(setup, leaf=second)
     again = create_session(setup, parameters={"instanceProperties": properties})
-    emulator.revoke(second)
-    create_session(setup, leaf=second)
+    refused = create_session(setup, leaf=second, parameters={"roleSessionName": "bob"})
 
+    assert refused.status == 403
     client = emulator.control_plane()
     (summary,) = client.list_subjects()["subjects"]
     subject = client.get_subject(subjectId=summary["subjectId"])["subject"]
@@ -722,10 +753,15 @@ def test_subject_remembers_certificates_and_properties(emulator, create_session,
     assert [entry["properties"] for entry in subject["instanceProperties"]] == [properties]
 
 
-def test_request_with_a_bad_signature_leaves_no_subject(emulator, create_session):
-    """Nobody can write subjects without the key of the certificate."""
-    create_session(emulator.set_up(), tamper=True)
+def test_certificate_that_is_not_authenticated_leaves_no_subject(emulator, create_session):
+    """Subjects are of certificates whose key signed, that are trusted and not revoked."""
+    setup = emulator.set_up()
+    create_session(setup, tamper=True)
+    create_session(setup, leaf=CertificateAuthority("Other").issue("app"))
+    emulator.revoke(setup.leaf)
+    create_session(setup)
 
+    assert [event.outcome for event in emulator.events] == ["failure"] * 3
     assert emulator.control_plane().list_subjects()["subjects"] == []
 
 
@@ -772,23 +808,6 @@ def test_empty_common_name_gets_the_serial_as_source_identity(emulator, create_s
 
     assert session["sourceIdentity"] == "ID=0123"
     assert session["assumedRoleUser"]["arn"].endswith("/0123")
-
-
-def test_profile_policies_count_into_the_packed_size(emulator, create_session):
-    """A longer session policy makes a larger packed size, at most 100."""
-    setup = emulator.set_up()
-    client = emulator.control_plane()
-    identifier = setup.profile_arn.rpartition("/")[2]
-    sizes = [create_session(setup).session["packedPolicySize"]]
-    for length in (1000, 5000):
-        client.update_profile(
-            profileId=identifier,
-            sessionPolicy="x" * length,
-            managedPolicyArns=["arn:aws:iam::aws:policy/ReadOnlyAccess"],
-        )
-        sizes.append(create_session(setup).session["packedPolicySize"])
-
-    assert sizes[0] < sizes[1] < sizes[2] == 100
 
 
 def test_answer_is_dated_by_the_emulators_clock(emulator, create_session):

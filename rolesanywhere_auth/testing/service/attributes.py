@@ -7,12 +7,16 @@ which of them are guesses.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
+
+from rolesanywhere_auth.testing.service import texts
+from rolesanywhere_auth.testing.service.wire import access_denied, invalid
 
 NAMES: dict[str, str] = {
     # Named by AWS
@@ -42,6 +46,8 @@ NAMES: dict[str, str] = {
 
 _MAX_KEY, _MAX_VALUE = 128, 256  # characters; STS AssumeRole, Tag
 _MAX_SOURCE_IDENTITY = 64  # characters; STS AssumeRole, SourceIdentity
+_MAX_TAGS = 50  # of one session; STS AssumeRole, Tags
+_SPECIFIER = re.compile(r"\*|[A-Za-z][A-Za-z0-9-]*|[0-2](\.(0|[1-9][0-9]*))+")
 _SECTIONS = {"x509Issuer": "Issuer", "x509Subject": "Subject", "x509SAN": "SAN"}
 
 
@@ -90,6 +96,40 @@ def session_tags(
                 else:
                     dropped.setdefault(_SECTIONS[name], []).append(_dropped_name(attribute))
     return SessionTags(tags, {section: _unique(names) for section, names in dropped.items()})
+
+
+def check_specifier(certificate_field: str, specifier: str) -> None:
+    """Refuse a *specifier* that cannot stand for anything in *certificate_field*.
+
+    Ours in detail: AWS validates specifiers and does not say how. Names are not compared
+    with `NAMES`, as AWS's list is not known: the short name of an attribute (RFC 4512,
+    1.4) or a dotted OID will do, ``*`` for all, and in the SAN ``DNS``, ``URI`` and either
+    of these under ``Name/``.
+
+    Raises:
+        Refusal: ``ValidationException``, text ours.
+    """
+    name = specifier
+    if certificate_field == "x509SAN":
+        if specifier in ("DNS", "URI"):
+            return
+        name = specifier.removeprefix("Name/") if specifier.startswith("Name/") else ""
+    if not _SPECIFIER.fullmatch(name):
+        raise invalid(f"The specifier '{specifier}' is none of {certificate_field}.")
+
+
+def check_count(tags: SessionTags, *, role_arn: str) -> None:
+    """Refuse more tags than STS takes for one session (STS AssumeRole, Tags).
+
+    Raises:
+        Refusal: ``Unable to assume role``, since STS is who says no; the rest is ours.
+    """
+    if len(tags.tags) > _MAX_TAGS:
+        refusal = texts.UNABLE_TO_ASSUME.refusal({"arn": role_arn})
+        raise access_denied(
+            f"{refusal.message}. The certificate gives {len(tags.tags)} session tags; "
+            f"{_MAX_TAGS} are allowed"
+        )
 
 
 def dropped_text(dropped: Mapping[str, Iterable[str]]) -> str:

@@ -188,6 +188,7 @@ class Operation:
     request: Request
     request_id: str
     now: datetime
+    caller_arn: str | None = None
     name: str | None = None
     members: Mapping[str, Any] | None = None
 
@@ -281,7 +282,7 @@ class Trail:
             aws_region=region_of(request) or self._region,
             source_ip_address=request.source_ip,
             user_agent=request.header("User-Agent") or "",
-            user_identity=self._administrator(request),
+            user_identity=self._administrator(operation),
             request_parameters=operation.members,
             response_elements=answer.body if answer else None,
             tls_details=_tls_details(request),
@@ -290,8 +291,12 @@ class Trail:
         kept = replace(event, response_elements=None) if event.read_only else event
         self.calls.append(kept)
 
-    def _administrator(self, request: Request) -> dict[str, Any]:
-        region = region_of(request) or self._region
+    def _administrator(self, operation: Operation) -> dict[str, Any]:
+        arn = operation.caller_arn
+        if arn is not None:
+            kind = "AssumedRole" if ":assumed-role/" in arn else "IAMUser"
+            return {"type": kind, "arn": arn, "accountId": self._account_id}
+        region = region_of(operation.request) or self._region
         return {
             "type": "Root",
             "principalId": self._account_id,

@@ -17,6 +17,7 @@ from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
 from rolesanywhere_auth.testing.service.fault_verbs import Faults, Wait
 from rolesanywhere_auth.testing.service.faults import Call, RawAnswer, raw
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.metrics import Metrics, Notices
 from rolesanywhere_auth.testing.service.quotas import Quotas
 from rolesanywhere_auth.testing.service.state import State, TrustAnchor
@@ -38,6 +39,7 @@ class Service:
         max_skew: how far ``X-Amz-Date`` may be from *clock*.
         quotas: refuse calls above AWS's quotas of calls a second.
         wait: waits for an event, so many seconds at most.
+        limits: the quotas of each account and Region; by default AWS's.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Service:
         max_skew: timedelta = timedelta(minutes=5),
         quotas: bool = False,
         wait: Wait = threading.Event.wait,
+        limits: Limits | None = None,
     ) -> None:
         self._clock = clock
         self._random = random
@@ -64,8 +67,14 @@ class Service:
         self.faults = Faults(clock=clock, wait=wait)
         self._quotas = Quotas(clock=clock, enforced=quotas)
         self.directory = directory
+        self.account_id = account_id
         self._control_plane = ControlPlane(
-            self.state, account_id=account_id, region=region, new_id=self._new_id
+            self.state,
+            account_id=account_id,
+            region=region,
+            new_id=self._new_id,
+            directory=directory,
+            limits=limits or Limits(),
         )
         self._create_session = CreateSession(
             self.state,
@@ -92,8 +101,8 @@ class Service:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
 
         Args:
-            request: What came.
-            unmetered: Do not count it against the quotas.
+            request: what came in.
+            unmetered: do not count it against the quotas.
 
         Raises:
             Dropped: a fault wants the connection closed without an answer.
@@ -131,7 +140,8 @@ class Service:
         )
 
     def _administer(self, request: Request, request_id: str, *, unmetered: bool) -> RawAnswer:
-        operation = Operation(request, request_id, self._now())
+        caller = request.caller
+        operation = Operation(request, request_id, self._now(), caller.arn if caller else None)
 
         def observe(name: str, members: Mapping[str, Any] | None) -> None:
             operation.name, operation.members = name, members

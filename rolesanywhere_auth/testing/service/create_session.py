@@ -7,15 +7,14 @@ trust policy last. `CreateSession._decide` is the order; each check is one funct
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.testing.service import (
     attributes,
-    policy,
+    revocation,
     subjects,
     texts,
     trust,
@@ -28,6 +27,11 @@ from rolesanywhere_auth.testing.service.parameters import (
     ROLE_SESSION_NAME_RULES,
     Parameters,
     read_parameters,
+)
+from rolesanywhere_auth.testing.service.role_policies import (
+    check_session_policies,
+    check_trust_policy,
+    packed_size,
 )
 from rolesanywhere_auth.testing.service.signature import VerifiedSignature, verify_signature
 from rolesanywhere_auth.testing.service.state import (
@@ -43,10 +47,6 @@ from rolesanywhere_auth.testing.service.wire import Reason, Refusal, Request, Re
 
 if TYPE_CHECKING:
     from cryptography import x509
-
-# The role must let the service do all three, each judged on its own (UG/trust-model).
-_ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-_POLICY_LIMIT = 2048
 
 
 class CreateSession:
@@ -135,7 +135,7 @@ class CreateSession:
         checks.note(f"valid until {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
         checks.begin("revocation")
         crls = self._crls(anchor)
-        trust.check_revocation(path, crls, at=now)
+        revocation.check_revocation(path, crls, at=now, anchors=anchor.certificates)
         checks.note(f"enabled CRLs: {len(crls)}")
         attempt.authenticated = True
         return self._authorize(attempt, parameters, anchor, profile, signature)
@@ -162,6 +162,7 @@ class CreateSession:
         checks.note(f"{duration} seconds")
         checks.begin("trust policy")
         tags = attributes.session_tags(leaf, profile.attribute_mappings)
+        attributes.check_count(tags, role_arn=role.arn)
         grant = Grant(
             role_arn=role.arn,
             session_name=name,
@@ -174,6 +175,8 @@ class CreateSession:
             managed_policy_arns=profile.managed_policy_arns,
         )
         check_trust_policy(role, grant, anchor, dropped=tags.dropped)
+        checks.begin("session policies")
+        check_session_policies(grant)
         checks.begin("keys")
         return grant
 
@@ -214,8 +217,11 @@ class CreateSession:
             raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from reason
 
     def _record_subject(self, attempt: Attempt, *, failed: bool) -> str:
-        if attempt.shelf is None or attempt.signature is None or attempt.parameters is None:
+        if not attempt.authenticated:
             return ""
+        assert attempt.shelf is not None
+        assert attempt.signature is not None
+        assert attempt.parameters is not None
         return subjects.record(
             attempt.shelf,
             attempt.signature.certificate,
@@ -302,57 +308,6 @@ def check_role_duration(role: Role, duration: int) -> None:
         raise texts.DURATION_TOO_LONG.refusal({"arn": role.arn})
 
 
-def check_trust_policy(
-    role: Role,
-    grant: Grant,
-    anchor: TrustAnchor,
-    *,
-    dropped: Mapping[str, Iterable[str]],
-) -> None:
-    """The role must trust the service with each of the three actions.
-
-    Raises:
-        Refusal: ``AccessDeniedException``, with the certificate's values that could not
-            become tags when there are any.
-    """
-    for action in _ACTIONS:
-        context = trust_context(grant, anchor, action=action)
-        try:
-            decision = policy.allows(role.trust_policy, action=action, context=context)
-        except policy.PolicyError as error:
-            text = f"This emulator cannot judge the trust policy of {role.arn}: {error}"
-            raise Refusal(501, "NotImplementedException", text) from error
-        if not decision.allowed:
-            refusal = texts.UNABLE_TO_ASSUME.refusal({"arn": role.arn})
-            sentence = attributes.dropped_text(dropped)
-            raise Refusal(
-                refusal.status, refusal.code, ". ".join(filter(None, (refusal.message, sentence)))
-            ) from Reason(decision.reason)
-
-
-def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str, Any]:
-    """The condition keys of a trust policy.
-
-    ``aws:SourceArn``, ``aws:SourceAccount``, ``sts:SourceIdentity`` and
-    ``aws:PrincipalTag/x509…`` stand in UG/trust-model. ``aws:RequestTag/…`` and
-    ``aws:TagKeys`` are STS's rule for every call that passes session tags;
-    nobody wrote whether Roles Anywhere sets them too.
-    """
-    context: dict[str, Any] = {
-        "aws:SourceArn": anchor.trust_anchor_arn,
-        "aws:SourceAccount": anchor.trust_anchor_arn.split(":")[4],
-        "aws:TagKeys": list(grant.tags),
-    }
-    for key, value in grant.tags.items():
-        context[f"aws:PrincipalTag/{key}"] = value
-        context[f"aws:RequestTag/{key}"] = value
-    if action == "sts:AssumeRole":
-        context["sts:RoleSessionName"] = grant.session_name
-    if action != "sts:TagSession":
-        context["sts:SourceIdentity"] = grant.source_identity
-    return context
-
-
 def _issued(grant: Grant, keys: SessionKeys) -> IssuedSession:
     account_id = grant.role_arn.split(":")[4]
     role_name = grant.role_arn.rpartition("/")[2]
@@ -378,18 +333,10 @@ def _body(grant: Grant, keys: SessionKeys, arn: str, subject_arn: str) -> dict[s
                     "secretAccessKey": keys.secret_access_key,
                     "sessionToken": keys.session_token,
                 },
-                "packedPolicySize": _packed_size(grant),
+                "packedPolicySize": packed_size(grant),
                 "roleArn": grant.role_arn,
                 "sourceIdentity": grant.source_identity,
             }
         ],
         "subjectArn": subject_arn,
     }
-
-
-def _packed_size(grant: Grant) -> int:
-    # A percentage. AWS does not say how it packs; this counts plain characters, up to 100.
-    tags = sum(len(key) + len(value) for key, value in grant.tags.items())
-    arns = sum(len(arn) for arn in grant.managed_policy_arns)
-    used = tags + arns + len(grant.session_policy or "")
-    return min(100, math.ceil(100 * used / _POLICY_LIMIT))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from rolesanywhere_auth.testing.service.wire import invalid
+
 
 @dataclass(frozen=True)
 class Role:
@@ -60,6 +62,13 @@ class Directory(Protocol):
     def mint(self, grant: Grant) -> SessionKeys:
         """Keys for *grant*."""
 
+    def ca_certificate(self, arn: str) -> str:
+        """The certificate of the private CA with this ARN, in PEM.
+
+        Raises:
+            Refusal: ``ValidationException``: there is none.
+        """
+
     def clear(self) -> None:
         """Forget every role and session made through the emulator."""
 
@@ -94,6 +103,13 @@ class MemoryDirectory:
             secret_access_key=base64.b64encode(self._random(30)).decode(),
             session_token=base64.b64encode(self._random(255)).decode(),
             assumed_role_id=f"{role_id(grant.role_arn)}:{grant.session_name}",
+        )
+
+    def ca_certificate(self, arn: str) -> str:
+        """Always refused: there is no AWS Private CA here."""
+        raise invalid(
+            f"There is no AWS Private CA in this emulator, so that {arn} is unknown: start an "
+            "Emulator(aws=True), or give the CA's certificate as a CERTIFICATE_BUNDLE."
         )
 
     def clear(self) -> None:

@@ -125,6 +125,9 @@ def _read(shape: Shape, value: Any, where: str) -> Any:
     if isinstance(shape, StructureShape):
         if not isinstance(value, dict):
             raise _wrong(where, value, "an object")
+        if shape.metadata.get("union") and sum(item is not None for item in value.values()) > 1:
+            text = f"The union '{where}' must have one member, not {', '.join(value)}."
+            raise Refusal(400, "SerializationException", text)
         return {
             name: _read(member, value[name], f"{where}.{name}")
             for name, member in shape.members.items()

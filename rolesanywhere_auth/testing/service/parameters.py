@@ -95,9 +95,11 @@ def _failures(
     yield from validation.length_failures(
         {"max": _PROPERTIES_MAXIMUM}, properties, "instanceProperties"
     )
-    for key, value in properties.items():
-        yield from validation.string_failures(_PROPERTY_RULES, key, "instanceProperties.key")
-        yield from validation.string_failures(_PROPERTY_RULES, value, f"instanceProperties.{key}")
+    for which, texts in (("Map keys", properties.keys()), ("Map value", properties.values())):
+        if any(any(validation.string_failures(_PROPERTY_RULES, text, "")) for text in texts):
+            yield validation.members_failure(
+                _PROPERTY_RULES, properties, "instanceProperties", which=which
+            )
 
 
 def _unreadable(name: str, wanted: str) -> Refusal:

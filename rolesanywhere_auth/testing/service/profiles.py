@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from rolesanywhere_auth.testing.service import attributes, resources, texts
+from rolesanywhere_auth.testing.service import attributes, limits, resources, texts
 from rolesanywhere_auth.testing.service.resources import Call, Handler
 from rolesanywhere_auth.testing.service.state import Profile
 from rolesanywhere_auth.testing.service.wire import invalid
@@ -20,7 +21,10 @@ def create(call: Call) -> dict[str, Any]:
     """CreateProfile. Disabled unless ``enabled`` is true; 3,600 seconds unless said otherwise."""
     identifier = call.new_id()
     members = call.members
-    _check_accounts(call, members["roleArns"])
+    _check_roles(call, members["roleArns"])
+    place = f"account {call.shelf.account_id}, Region {call.shelf.region}"
+    present = call.shelf.all(Profile)
+    limits.check_room(present, call.limits.profiles, what=f"profiles in {place}")
     profile = Profile(
         profile_id=identifier,
         profile_arn=call.shelf.arn("profile", identifier),
@@ -29,7 +33,7 @@ def create(call: Call) -> dict[str, Any]:
         enabled=members.get("enabled", False),
         created_at=call.now,
         updated_at=call.now,
-        created_by=call.caller,
+        created_by=call.caller.arn,
         attribute_mappings=tuple(attributes.default_mappings()),
         duration_seconds=members.get("durationSeconds", 3600),
         accept_role_session_name=members.get("acceptRoleSessionName", False),
@@ -44,7 +48,7 @@ def update(call: Call) -> dict[str, Any]:
     """UpdateProfile: each member that the call names replaces the stored one."""
     members = call.members
     profile = call.shelf.find(Profile, members["profileId"])
-    _check_accounts(call, members.get("roleArns", []))
+    _check_roles(call, members.get("roleArns", profile.role_arns))
     profile = replace(
         profile,
         name=members.get("name", profile.name),
@@ -60,10 +64,17 @@ def update(call: Call) -> dict[str, Any]:
 
 
 def put_mapping(call: Call) -> dict[str, Any]:
-    """PutAttributeMapping: adds rules to one certificate field (UG/put-attribute-mapping)."""
+    """PutAttributeMapping: adds rules to one certificate field (UG/put-attribute-mapping).
+
+    Raises:
+        Refusal: ``ValidationException`` for a specifier that cannot stand for anything in
+            this field (which ones AWS refuses is not known, nor its text).
+    """
     profile = call.shelf.find(Profile, call.members["profileId"])
     field = call.members["certificateField"]
     added = [_shown(rule["specifier"]) for rule in call.members["mappingRules"]]
+    for specifier in added:
+        attributes.check_specifier(field, specifier)
     rules = dict.fromkeys((*_rules(profile, field), *added))
     return _store_mappings(call, profile, field, tuple(rules))
 
@@ -95,11 +106,12 @@ def _rules(profile: Profile, field: str) -> tuple[str, ...]:
 def _store_mappings(
     call: Call, profile: Profile, field: str, rules: tuple[str, ...]
 ) -> dict[str, Any]:
-    mappings = [m for m in profile.attribute_mappings if m["certificateField"] != field]
-    if rules:
-        mapped = [{"specifier": rule} for rule in rules]
-        mappings.append({"certificateField": field, "mappingRules": mapped})
-    return resources.updated(call, replace(profile, attribute_mappings=tuple(mappings)), describe)
+    mapped = {m["certificateField"]: m["mappingRules"] for m in profile.attribute_mappings}
+    mapped[field] = [{"specifier": rule} for rule in rules]
+    mappings = tuple(
+        {"certificateField": name, "mappingRules": rules} for name, rules in mapped.items() if rules
+    )
+    return resources.updated(call, replace(profile, attribute_mappings=mappings), describe)
 
 
 def _shown(specifier: str) -> str:
@@ -107,10 +119,21 @@ def _shown(specifier: str) -> str:
     return "Name/*" if specifier in ("Name", "Name/") else specifier
 
 
-def _check_accounts(call: Call, role_arns: list[str]) -> None:
+def enable(call: Call) -> dict[str, Any]:
+    """EnableProfile. Like a create it needs ``iam:PassRole`` (service authorization reference)."""
+    _check_roles(call, call.shelf.find(Profile, call.members["profileId"]).role_arns)
+    return _switch_on(call)
+
+
+_switch_on = resources.switch(Profile, "profileId", describe, enabled=True)
+
+
+def _check_roles(call: Call, role_arns: Iterable[str]) -> None:
+    """Roles are of the profile's account, and the caller may pass each of them."""
     for arn in role_arns:
         if arn.split(":")[4] != call.shelf.account_id:
             raise texts.CROSS_ACCOUNT_ROLE.refusal()
+        call.caller.check("iam:PassRole", arn)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -120,7 +143,7 @@ HANDLERS: dict[str, Handler] = {
     "DeleteAttributeMapping": delete_mapping,
     "GetProfile": resources.getter(Profile, "profileId", describe),
     "DeleteProfile": resources.deleter(Profile, "profileId", describe),
-    "EnableProfile": resources.switch(Profile, "profileId", describe, enabled=True),
+    "EnableProfile": enable,
     "DisableProfile": resources.switch(Profile, "profileId", describe, enabled=False),
     "ListProfiles": resources.lister(Profile, "profiles", describe),
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from rolesanywhere_auth.testing.service.callers import Caller
+from rolesanywhere_auth.testing.service.directory import Directory
+from rolesanywhere_auth.testing.service.limits import Limits
 from rolesanywhere_auth.testing.service.state import (
     CRL,
     KINDS,
@@ -33,8 +36,10 @@ class Call:
     members: Mapping[str, Any]
     shelf: Shelf
     now: datetime
-    caller: str
+    caller: Caller
     new_id: Callable[[], str]
+    directory: Directory
+    limits: Limits = field(default_factory=Limits)
 
 
 Handler = Callable[[Call], dict[str, Any]]
@@ -58,20 +63,29 @@ def keep_alias(call: Call, item: SwitchT) -> SwitchT:
     return replace(item, alias_name=name or None)
 
 
-def keep_tags(call: Call, item: Resource) -> None:
-    """Store the ``tags`` of a create call."""
+def read_tags(call: Call) -> dict[str, str]:
+    """The ``tags`` of a call; of several with one key the last counts. Case matters.
+
+    Raises:
+        Refusal: ``ValidationException`` for a key under ``aws:``, in whatever case, which
+            AWS keeps for itself in all services (the text is ours).
+    """
     tags = {tag["key"]: tag["value"] for tag in call.members.get("tags", [])}
-    if tags:
-        call.shelf.tags[arn_of(item)] = tags
+    reserved = [key for key in tags if key.lower().startswith("aws:")]
+    if reserved:
+        raise invalid(f"The tag key '{reserved[0]}' begins with aws:, which is reserved.")
+    return tags
 
 
 def created(
     call: Call, item: SwitchT, describe: Callable[[Call, SwitchT], dict[str, Any]]
 ) -> dict[str, Any]:
     """Store a new *item* with its alias and tags, and describe it."""
-    item = keep_alias(call, item)
+    item, tags = keep_alias(call, item), read_tags(call)
+    if tags:
+        call.caller.check("rolesanywhere:TagResource", arn_of(item))
+        call.shelf.tags[arn_of(item)] = tags
     call.shelf.put(item)
-    keep_tags(call, item)
     return describe(call, item)
 
 
@@ -139,34 +153,36 @@ def lister(
 ) -> Handler:
     """The handler of a paginated List operation.
 
-    The page size of a call that names none is 50; AWS documents none, so this is ours.
+    Ours, as AWS documents neither: oldest first, and 50 in a page whose size the call
+    does not name. A token says after which resource to go on, so that one that is
+    deleted in the meantime makes no gap; the token of one operation is none of another.
     """
 
     def handler(call: Call) -> dict[str, Any]:
-        items = call.shelf.all(kind)
-        start = _offset(call.members.get("nextToken"))
+        after = _number(call.members.get("nextToken"), plural)
         size = call.members.get("pageSize", _DEFAULT_PAGE)
         if size < 1:
             raise invalid(f"The page size must be at least 1, not {size}.")
-        page: dict[str, Any] = {
-            plural: [
-                next(iter(describe(call, item).values())) for item in items[start : start + size]
-            ]
-        }
-        if start + size < len(items):
-            page["nextToken"] = base64.urlsafe_b64encode(f"from:{start + size}".encode()).decode()
+        numbers = call.shelf.numbers
+        items = [item for item in call.shelf.all(kind) if numbers[arn_of(item)] > after]
+        shown = items[:size]
+        page: dict[str, Any] = {plural: [next(iter(describe(call, i).values())) for i in shown]}
+        if len(items) > size:
+            page["nextToken"] = _token(plural, numbers[arn_of(shown[-1])])
         return page
 
     return handler
 
 
-def _offset(token: str | None) -> int:
+def _token(plural: str, number: int) -> str:
+    return base64.urlsafe_b64encode(f"{plural}:{number}".encode()).decode()
+
+
+def _number(token: str | None, plural: str) -> int:
     if token is None:
-        return 0
-    try:
+        return -1
+    with contextlib.suppress(ValueError):  # binascii's and UnicodeDecodeError among them
         kind, _, number = base64.urlsafe_b64decode(token).decode().partition(":")
-        if kind == "from":
+        if kind == plural:
             return int(number)
-    except (binascii.Error, ValueError):
-        pass
     raise invalid("The nextToken is not one that this operation gave.")

@@ -127,6 +127,9 @@ class Shelf:
     region: str
     resources: dict[str, Resource] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of each ARN, how many resources were made before it: lists go by it."""
+    made: int = 0
 
     def arn(self, kind: str, identifier: str) -> str:
         """The ARN of the resource of *kind* (``trust-anchor``, ``profile`` …)."""
@@ -143,14 +146,15 @@ class Shelf:
         Raises:
             Refusal: ``ResourceNotFoundException``; AWS's own text is not known, this one is ours.
         """
-        item = self.resources.get(self._arn_of(kind, identifier))
+        item = self.resources.get(self.arn_by(kind, identifier))
         if not isinstance(item, kind):
             raise not_found(
                 f"No {KINDS[kind]} {identifier} in account {self.account_id}, Region {self.region}."
             )
         return item
 
-    def _arn_of(self, kind: type[ResourceT], identifier: str) -> str:
+    def arn_by(self, kind: type[ResourceT], identifier: str) -> str:
+        """The ARN that a UUID, an ARN or an alias ARN stands for; "" for an unknown alias."""
         alias = self.arn(f"alias/{KINDS[kind]}", "")
         if identifier.startswith(alias):
             name = identifier.removeprefix(alias)
@@ -166,11 +170,16 @@ class Shelf:
 
     def put(self, item: Resource) -> None:
         """Store *item* under its ARN, in the place of an older version."""
-        self.resources[arn_of(item)] = item
+        arn = arn_of(item)
+        if arn not in self.resources:
+            self.numbers[arn] = self.made
+            self.made += 1
+        self.resources[arn] = item
 
     def remove(self, item: Resource) -> None:
         """Forget *item* and its tags."""
         del self.resources[arn_of(item)]
+        del self.numbers[arn_of(item)]
         self.tags.pop(arn_of(item), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rolesanywhere_auth.testing.service.resources import Call, Handler
+from rolesanywhere_auth.testing.service.resources import Call, Handler, read_tags
 from rolesanywhere_auth.testing.service.wire import Refusal, not_found
 
 _MAXIMUM = 200
@@ -18,8 +18,7 @@ def tag(call: Call) -> dict[str, Any]:
             whether AWS counts the sum the same way is not known.
     """
     arn = _known(call)
-    added = {item["key"]: item["value"] for item in call.members["tags"]}
-    tags = call.shelf.tags.get(arn, {}) | added
+    tags = call.shelf.tags.get(arn, {}) | read_tags(call)
     if len(tags) > _MAXIMUM:
         text = f"{arn} would have {len(tags)} tags; {_MAXIMUM} are allowed."
         raise Refusal(400, "TooManyTagsException", text)

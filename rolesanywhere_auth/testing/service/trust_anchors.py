@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
-from rolesanywhere_auth.testing.service import resources, trust
+from rolesanywhere_auth.testing.service import limits, resources, trust
 from rolesanywhere_auth.testing.service.resources import Call, Handler
 from rolesanywhere_auth.testing.service.state import TrustAnchor
 from rolesanywhere_auth.testing.service.wire import invalid
@@ -26,6 +26,10 @@ _DEFAULT_NOTIFICATIONS = tuple(
 )
 
 
+_PCA = "AWS_ACM_PCA"
+_DATA = {"CERTIFICATE_BUNDLE": "x509CertificateData", _PCA: "acmPcaArn"}
+
+
 def describe(call: Call, anchor: TrustAnchor) -> dict[str, Any]:
     """The TrustAnchorDetailResponse."""
     return {"trustAnchor": resources.detail(call, anchor)}
@@ -35,12 +39,15 @@ def create(call: Call) -> dict[str, Any]:
     """CreateTrustAnchor. Disabled unless ``enabled`` is true."""
     identifier = call.new_id()
     members = call.members
+    place = f"account {call.shelf.account_id}, Region {call.shelf.region}"
+    present = call.shelf.all(TrustAnchor)
+    limits.check_room(present, call.limits.trust_anchors, what=f"trust anchors in {place}")
     anchor = TrustAnchor(
         trust_anchor_id=identifier,
         trust_anchor_arn=call.shelf.arn("trust-anchor", identifier),
         name=members["name"],
         source=members["source"],
-        certificates=_certificates(members["source"]),
+        certificates=_certificates(call, members["source"]),
         enabled=members.get("enabled", False),
         created_at=call.now,
         updated_at=call.now,
@@ -53,12 +60,17 @@ def create(call: Call) -> dict[str, Any]:
 
 
 def update(call: Call) -> dict[str, Any]:
-    """UpdateTrustAnchor: name, source, alias and the CRL distribution point flag."""
+    """UpdateTrustAnchor: name, source, alias and the CRL distribution point flag.
+
+    Each update of an ``AWS_ACM_PCA`` anchor reads the CA's certificate again, since what
+    counts is "the validity period found during the most recent TrustAnchor Create/Update
+    event" (UG/trust-model).
+    """
     members = call.members
     anchor = call.shelf.find(TrustAnchor, members["trustAnchorId"])
-    if "source" in members:
-        source = members["source"]
-        anchor = replace(anchor, source=source, certificates=_certificates(source))
+    source = members.get("source", anchor.source)
+    if source != anchor.source or source["sourceType"] == _PCA:
+        anchor = replace(anchor, source=source, certificates=_certificates(call, source))
     flag = members.get("crlDpRevocationEnabled", anchor.crl_dp_revocation_enabled)
     anchor = replace(anchor, name=members.get("name", anchor.name), crl_dp_revocation_enabled=flag)
     return resources.updated(call, anchor, describe)
@@ -75,10 +87,12 @@ def reset_notifications(call: Call) -> dict[str, Any]:
     """ResetNotificationSettings: the named events go back to their defaults."""
     anchor = call.shelf.find(TrustAnchor, call.members["trustAnchorId"])
     events = {key["event"] for key in call.members["notificationSettingKeys"]}
-    kept = [item for item in anchor.notification_settings if item["event"] not in events]
-    defaults = [item for item in _DEFAULT_NOTIFICATIONS if item["event"] in events]
-    anchor = replace(anchor, notification_settings=tuple(kept + defaults))
-    return resources.updated(call, anchor, describe)
+    defaults = {item["event"]: item for item in _DEFAULT_NOTIFICATIONS}
+    settings = tuple(
+        defaults[item["event"]] if item["event"] in events else item
+        for item in anchor.notification_settings
+    )
+    return resources.updated(call, replace(anchor, notification_settings=settings), describe)
 
 
 def _merged(
@@ -93,19 +107,20 @@ def _merged(
     return tuple(by_event.values())
 
 
-def _certificates(source: Mapping[str, Any]) -> tuple[x509.Certificate, ...]:
+def _certificates(call: Call, source: Mapping[str, Any]) -> tuple[x509.Certificate, ...]:
     kind = source.get("sourceType")
-    if kind != "CERTIFICATE_BUNDLE":
+    if kind not in _DATA:
         raise invalid(
-            f"This emulator knows trust anchors of sourceType CERTIFICATE_BUNDLE alone, "
+            f"This emulator knows trust anchors of the sourceTypes {' and '.join(_DATA)}, "
             f"not {kind}: give the CA's PEM as x509CertificateData."
         )
-    pem = source.get("sourceData", {}).get("x509CertificateData")
-    if pem is None:
-        raise invalid(
-            "A trust anchor of sourceType CERTIFICATE_BUNDLE needs sourceData.x509CertificateData."
-        )
-    return trust.load_anchor_bundle(pem)
+    member = _DATA[kind]
+    data = source.get("sourceData", {}).get(member)
+    if data is None:
+        raise invalid(f"A trust anchor of sourceType {kind} needs sourceData.{member}.")
+    if kind == _PCA:
+        data = call.directory.ca_certificate(data)
+    return trust.load_anchor_bundle(data)
 
 
 HANDLERS: dict[str, Handler] = {

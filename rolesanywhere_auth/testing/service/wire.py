@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.testing.service.callers import Caller
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Request:
 
     ``path`` and ``query`` are raw (still percent-encoded, query without ``?``):
     ARNs travel inside path segments, and the signature is made over the raw form.
+    ``caller`` is who signed a control-plane call, where the front knows; else it is
+    taken for the account's root.
     ``tls_version`` and ``cipher_suite`` are None where the front spoke no TLS.
     """
 
@@ -24,6 +29,7 @@ class Request:
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    caller: Caller | None = None
     source_ip: str = "127.0.0.1"
     tls_version: str | None = None
     cipher_suite: str | None = None
