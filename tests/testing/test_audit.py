@@ -373,9 +373,9 @@ def test_wrong_signature_shows_the_canonical_request(emulator, create_session):
 )
 def test_known_caller_is_recorded(emulator, arn, kind):
     """Where somebody checked who calls, the record names them."""
-    request = Request("GET", "/crls", "", ())
+    request = Request("GET", "/crls", "", (), caller=Caller(arn))
 
-    assert emulator._service.handle(request, caller=Caller(arn)).status == 200
+    assert emulator._service.handle(request).status == 200
 
     assert emulator.cloudtrail()[-1]["userIdentity"] == {
         "type": kind,

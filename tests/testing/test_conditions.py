@@ -292,6 +292,7 @@ def test_variables(operator: str, wanted: str, value: str, expected: bool) -> No
         ("NotIpAddress", "10.0.0.1", "2001:db8::1", MATCH),
         ("NotIpAddress", "10.0.0.0/8", "localhost", MATCH),
         ("BinaryEquals", ["AAAA", "cmVk"], "cmVk", MATCH),
+        ("BinaryEquals", "cmVk", "cm!Vk", NO_MATCH),
         ("Bool", "TRUE", "true", MATCH),
         ("Bool", ["true", "false"], "perhaps", NO_MATCH),
         ("Null", ["true", "false"], "x", MATCH),
