@@ -33,6 +33,7 @@ DATA = b"AWS4-X509-ECDSA-SHA256\n20261122T000000Z\n" + b"0" * 110
 
 
 def now() -> datetime:
+    """The present moment."""
     return datetime.now(timezone.utc)
 
 
@@ -45,6 +46,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="module")
 def authority() -> CertificateAuthority:
+    """Who certifies all keys but those that sign in."""
     return CertificateAuthority()
 
 
@@ -71,6 +73,7 @@ def place(backend: Backend, authority: CertificateAuthority) -> Place:
 
 
 def source_of(place: Place) -> IdentitySource:
+    """A new one, without anything remembered."""
     return IdentitySource(**place.arguments())
 
 

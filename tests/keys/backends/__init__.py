@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pytest
 
+from rolesanywhere_auth.keys import _pkcs11_module
 from rolesanywhere_auth.testing import CertificateAuthority
 
 BACKENDS = ("softhsm",)
@@ -125,3 +126,9 @@ def run(*command: str, stdin: bytes = b"", **environment: str) -> bytes:
     )
     assert done.returncode == 0, f"{command}: {done.stdout.decode()}{done.stderr.decode()}"
     return done.stdout
+
+
+def stop_modules() -> None:
+    """Have PKCS #11 modules read their configuration anew in the next test."""
+    for module in list(_pkcs11_module._modules.values()):
+        module.stop()

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from backends import Place, absent, run
+from backends import Place, absent, run, stop_modules
 from rolesanywhere_auth.testing import CertificateAuthority
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
@@ -118,7 +118,7 @@ class Store:
         away.rename(self.softhsm.tokens)
 
     def stop(self) -> None:
-        pass
+        stop_modules()
 
 
 def _label(place: Place) -> str:
