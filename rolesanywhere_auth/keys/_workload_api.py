@@ -15,7 +15,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import h2.config
@@ -120,6 +120,9 @@ class SVID:
     def __repr__(self) -> str:
         return f"<SVID {self.spiffe_id}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("cannot pickle or copy an SVID: it holds a private key")
+
 
 class Stream:
     """One FetchX509SVID call, which the agent answers again whenever something changed.
@@ -138,12 +141,13 @@ class Stream:
         self._messages: deque[tuple[SVID, ...]] = deque()
         self._buffer = bytearray()
         self._ended: Ended | None = None
+        self._heard = False
         self._http = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
         )
         self._socket = socket.socket(address.family, socket.SOCK_STREAM)
         try:
-            if address.family != socket.AF_UNIX:
+            if address.family in (socket.AF_INET, socket.AF_INET6):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._wait_until(deadline)
             self._socket.connect(address.target)
@@ -168,14 +172,20 @@ class Stream:
             if self._ended is not None:
                 raise self._ended
             try:
-                self._wait_until(deadline)
-                data = self._socket.recv(65536)
-            except OSError as error:
-                raise _unreachable(error) from error
-            if not data:
-                raise Ended("the agent closed the connection")
-            self._take(data)
+                self._take(self._receive(deadline))
+            except Ended as ended:
+                self._end(ended)
         return self._messages.popleft()
+
+    def _receive(self, deadline: float | None) -> bytes:
+        try:
+            self._wait_until(deadline)
+            data = self._socket.recv(65536)
+        except OSError as error:
+            raise _unreachable(error) from error
+        if not data:
+            raise Ended("the agent closed the connection")
+        return data
 
     def interrupt(self) -> None:
         """Have `read` end now."""
@@ -193,6 +203,9 @@ class Stream:
         self._socket.settimeout(left)
 
     def _take(self, data: bytes) -> None:
+        if not self._heard and data.startswith(b"HTTP/1"):  # h2 would wait for a frame's rest
+            raise Ended("what answers is no SPIFFE agent: it speaks HTTP/1")
+        self._heard = True
         try:
             for event in self._http.receive_data(data):
                 self._handle(event)

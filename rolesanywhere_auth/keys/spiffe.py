@@ -18,10 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
-import time
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
@@ -39,7 +36,8 @@ from rolesanywhere_auth.keys.files import FileSigner
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import PublicKey
-    from rolesanywhere_auth.keys._workload_api import SVID, Address, Ended, Stream
+    from rolesanywhere_auth.keys._svid_follower import Follower
+    from rolesanywhere_auth.keys._workload_api import SVID, Address
     from rolesanywhere_auth.secrets import Passphrase
 
 logger = logging.getLogger("rolesanywhere_auth.keys.spiffe")
@@ -143,7 +141,7 @@ class SPIFFEStore:
         self._state = _State()
         self._before: tuple[SVID, ...] = ()
         self._changed: list[Callable[[], None]] = []
-        self._follower: _Follower | None = None
+        self._follower: Follower | None = None
         self._locks: dict[int, threading.Lock] = {}
 
     @property
@@ -246,26 +244,32 @@ class SPIFFEStore:
                 return
             if old is not None:
                 old.close()
-            follower = _Follower(self)
-            waits = not self._state.svids
-            if waits and not follower.ask():
+            follower = self._follower = _new_follower(self)
+            waits = not self._state.svids  # else this is a child, or where there are no threads
+            if waits:
+                follower.ask(self)
+            if self._state.svids and follower.start():
                 return
-            if not follower.start() and not waits:
-                follower.ask()
-            self._follower = follower
+            if not waits:
+                follower.ask(self)
+            follower.close()
 
     def received(self, svids: tuple[SVID, ...]) -> None:
         """Take the agent's answer."""
         if not svids:
             self.failed("the agent's answer has no identity", refused=True)
             return
-        before = self._state
-        self._before = before.svids or self._before
-        self._state = _State(svids)
-        if [svid.chain for svid in svids] == [svid.chain for svid in before.svids]:
+        try:
+            leaves = [(svid, self._leaf(svid)) for svid in svids]
+        except CertificateLoadError as error:
+            self.failed(f"the agent sent a certificate that cannot be read: {error}", refused=False)
             return
-        for svid in svids:
-            leaf = self._leaf(svid)
+        before = self._state.svids
+        self._before = before or self._before
+        self._state = _State(svids)
+        if [svid.chain for svid in svids] == [svid.chain for svid in before]:
+            return
+        for svid, leaf in leaves:
             logger.info(
                 "%s: the agent sent %s with serial number %x, valid until %s",
                 self._source,
@@ -286,6 +290,13 @@ class SPIFFEStore:
 
     def __repr__(self) -> str:
         return f"<SPIFFEStore {self._source}>"
+
+
+def _new_follower(store: SPIFFEStore) -> Follower:
+    with local_work():
+        from rolesanywhere_auth.keys._svid_follower import Follower
+
+    return Follower(store)
 
 
 class SPIFFESigner:
@@ -315,107 +326,3 @@ class SPIFFESigner:
 
     def __repr__(self) -> str:
         return f"<SPIFFESigner {self._spiffe_id}>"
-
-
-class _Follower:
-    """Reads one agent's answers for one store, which it does not keep alive, in one process."""
-
-    def __init__(self, store: SPIFFEStore) -> None:
-        with local_work():
-            from rolesanywhere_auth.keeper import Bell
-            from rolesanywhere_auth.keys import _workload_api
-
-        self._api = _workload_api
-        self._address = store.address
-        self._time_limit = store.time_limit
-        self._process = os.getpid()
-        self._bell = bell = Bell()
-        self._stream: Stream | None = None
-        self._thread: threading.Thread | None = None
-        me = weakref.ref(self)
-
-        def gone(_: object) -> None:
-            bell.ring()
-            follower = me()
-            if follower is not None and follower._stream is not None:
-                follower._stream.interrupt()
-
-        self._store = weakref.ref(store, gone)
-
-    def runs(self) -> bool:
-        """Whether its thread is there, in this process."""
-        thread = self._thread
-        return self._process == os.getpid() and thread is not None and thread.is_alive()
-
-    def close(self) -> None:
-        """Let go of the connection, of a parent, say."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
-
-    def ask(self) -> bool:
-        """Connect and wait for an answer, which the store gets, as it gets a failure."""
-        try:
-            self._next()
-        except self._api.Ended as ended:
-            self._report(ended)
-            return False
-        return True
-
-    def start(self) -> bool:
-        """Go on in a thread; False where there can be none."""
-        try:
-            self._thread = threading.Thread(
-                target=self._run, name="rolesanywhere-auth-spiffe", daemon=True
-            )
-            self._thread.start()
-        except RuntimeError as error:
-            self._thread = None
-            self.close()
-            logger.debug("no thread follows the SPIFFE agent, it is asked each time: %s", error)
-            return False
-        return True
-
-    def _next(self) -> None:
-        """One answer, for which a new connection is given so long, and one in use for ever."""
-        if self._stream is None:
-            deadline = time.monotonic() + self._time_limit
-            self._stream = self._api.Stream(self._address, deadline=deadline)
-            svids = self._stream.read(deadline=deadline)
-        else:
-            svids = self._stream.read(deadline=None)
-        store = self._store()
-        if store is not None:
-            store.received(svids)
-
-    def _report(self, ended: Ended) -> None:
-        self.close()
-        store = self._store()
-        if store is not None:
-            store.failed(str(ended), refused=ended.status == self._api.PERMISSION_DENIED)
-
-    def _run(self) -> None:
-        failures = 0
-        while self._store() is not None:
-            try:
-                self._next()
-                failures = 0
-            except self._api.Ended as ended:
-                # an agent may end a stream at any time, and be there again at once
-                if failures or ended.status is not None:
-                    self._report(ended)
-                self.close()
-                self._bell.wait(_pause(failures))
-                failures += 1
-            except Exception:
-                logger.exception("following the SPIFFE agent failed, and goes on")
-                self.close()
-                failures += 1
-                self._bell.wait(_pause(failures))
-        self.close()
-
-
-def _pause(failures: int) -> float:
-    """Seconds before the next connection: short at first, then up to 15, spread."""
-    longest = min(15.0, 0.05 * 2.0**failures)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads, no secret
