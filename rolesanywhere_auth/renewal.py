@@ -223,6 +223,11 @@ class Renewal(Record):
         if sys.is_finalizing() and not (self._flight is not None and self._flight.is_mine):
             self.reset_locks()
 
+    def look_soon(self) -> None:
+        """Have the thread look for a new certificate now, and not within a minute."""
+        self._polled = self._steady() - POLL_INTERVAL
+        self._keeper.wake()
+
     # one flight
 
     def _reserve(self, old: Snapshot, *, demand: bool = False) -> Flight | None:

@@ -43,7 +43,7 @@ ENVIRONMENT = "aio" if importlib.util.find_spec("aiobotocore") else None
 
 def pages(environment: str | None) -> list[Path]:
     """Those whose first line names this environment, or none."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     first = f"<!-- environment: {environment} -->" if environment else None
     return [page for page in found if _environment(page) == first]
 
