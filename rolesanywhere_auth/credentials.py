@@ -6,8 +6,10 @@ import logging
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +80,11 @@ class SignIn:
         """Whether a new certificate, chain or key is there since the last look."""
         return self.identities.poll(now=self.clock.utcnow())
 
-    def __call__(self) -> SessionCredentials:
+    def __call__(self, *, once: bool = False) -> SessionCredentials:
         """Sign in once, attempts included; or take a session of the host's cache.
+
+        Args:
+            once: Whether no failure is tried again.
 
         Raises:
             RolesAnywhereError: its leaf says why; see `rolesanywhere_auth.errors`.
@@ -89,10 +94,11 @@ class SignIn:
         if self._session is None:
             self._session = default_session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
+        sign_in = partial(self._exchange, identity, self._session, endpoint, once=once)
         if self._config.cache is None:
-            found = self._exchange(identity, self._session, endpoint)
+            found = sign_in()
         else:
-            found = self._shared(identity, self._session, endpoint)
+            found = self._shared(identity, endpoint, sign_in)
         self._newest = found.expiration
         return found
 
@@ -105,7 +111,9 @@ class SignIn:
             self.clock.offset = 0.0  # what we were told of the time may have been wrong
             return self.identities.current(now=self.clock.utcnow())
 
-    def _shared(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _shared(
+        self, identity: Identity, endpoint: str, sign_in: Callable[[], SessionCredentials]
+    ) -> SessionCredentials:
         from rolesanywhere_auth.cache import HostCache, cache_key
 
         if self._cache is None:
@@ -118,15 +126,15 @@ class SignIn:
         return self._cache.fetch(
             cache_key(self._config, identity, endpoint=endpoint),
             config=self._config,
-            sign_in=lambda: self._own(identity, session, endpoint),
+            sign_in=partial(self._own, sign_in),
             clock=self.clock,
             acceptable=self._acceptable,
             timeout=self._config.patience,
         )
 
-    def _own(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _own(self, sign_in: Callable[[], SessionCredentials]) -> SessionCredentials:
         self.shared_lifetime = None
-        return self._exchange(identity, session, endpoint)
+        return sign_in()
 
     def _acceptable(self, found: SessionCredentials) -> bool:
         """Whether another process's session is worth taking: newer than ours, not about to end."""
@@ -136,7 +144,9 @@ class SignIn:
             0
         )
 
-    def _exchange(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _exchange(
+        self, identity: Identity, session: Session, endpoint: str, *, once: bool
+    ) -> SessionCredentials:
         request = exchange.build_request(
             self._config, endpoint=endpoint, user_agent=transport.USER_AGENT
         )
@@ -146,6 +156,7 @@ class SignIn:
             identity=identity,
             clock=self.clock,
             random=self._jitter,
+            once=once,
         )
         line = transport.Transport(
             self._config, session, endpoint=endpoint, sessions=self._sessions
@@ -170,8 +181,8 @@ class _Snapshots:
         self._sign_in = sign_in
         self._now = now
 
-    def __call__(self) -> Snapshot:
-        found = self._sign_in()
+    def __call__(self, *, once: bool) -> Snapshot:
+        found = self._sign_in(once=once)
         frozen = ReadOnlyCredentials(
             found.access_key, found.secret_key, found.token, found.account_id
         )
@@ -182,16 +193,11 @@ class _Snapshots:
         return Snapshot(
             frozen=frozen,
             issued=issued,
-            fresh_until=expires - _window(expires - issued),
+            fresh_until=expires - schedule.renewal_window(expires - issued),
             usable_until=expires - schedule.mandatory_window(expires - issued),
             expires=expires,
             expiration=found.expiration,
         )
-
-
-def _window(lifetime: float) -> float:
-    """The advisory window; a third of sessions that are shorter than the service gives."""
-    return schedule.advisory_window(lifetime) if lifetime >= 900 else lifetime / 3
 
 
 def _issued(expires: float, now: float) -> float:
@@ -220,6 +226,18 @@ class _Telling:
             self._hook(event._replace(serial_number=serial))
         except Exception:
             logger.exception("the hook for renewal events failed")
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Calls *method* for as long as its owner is there, which this does not keep alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = reference()
+        if found is not None:
+            found()
+
+    return call
 
 
 def create_session(
@@ -275,6 +293,7 @@ class RolesAnywhereCredentials(RefreshableCredentials):
             poll=self._sign_in.poll,
             notify=_Telling(self._sign_in, on_event),
         )
+        self._sign_in.identities.watch(_weakly(self._renewal.look_soon))
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """The credentials of this moment, all of one session.
@@ -286,6 +305,14 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         if self._now() < snapshot.hot_until:
             return snapshot.frozen
         return self._renewal.current().frozen
+
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        """The same without waiting: None where `get_frozen_credentials()` would have to.
+
+        A renewal that is due goes on in the background.
+        """
+        snapshot = self._renewal.at_hand()
+        return None if snapshot is None else snapshot.frozen
 
     @property
     def expires_at(self) -> datetime | None:

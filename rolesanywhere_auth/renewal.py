@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 from traceback import format_tb
+from typing import Protocol
 
 from rolesanywhere_auth import schedule
 from rolesanywhere_auth.errors import (
@@ -53,11 +54,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+class SignsIn(Protocol):
+    """Makes a new snapshot, or raises."""
+
+    def __call__(self, *, once: bool) -> Snapshot:
+        """Sign in; *once*: without trying a failure again."""
+        ...
+
+
 class Renewal(Record):
     """Keeps one `Snapshot` fresh.
 
     Args:
-        sign_in: Makes a new snapshot, or raises.
+        sign_in: Makes a new snapshot, or raises; in one attempt only where so asked.
         now: Seconds of the wall clock, which decides validity.
         random: Returns 0 to 1; spreads renewals over a fleet.
         patience: Seconds a caller waits for a sign-in at most.
@@ -70,7 +79,7 @@ class Renewal(Record):
 
     def __init__(
         self,
-        sign_in: Callable[[], Snapshot],
+        sign_in: SignsIn,
         *,
         now: Callable[[], float],
         random: Callable[[], float],
@@ -115,13 +124,29 @@ class Renewal(Record):
             return self._heat(snapshot)
         if now >= snapshot.usable_until:
             return self._replace(snapshot)
-        runs = self._keeper.ensure()
-        if self._flight is None and self._ready(snapshot):
-            if runs:
-                self._keeper.wake()  # it overslept: the machine was suspended, or the clock set
-            else:
-                self._renew_inline(snapshot)
+        if not self._see_to_renewal(snapshot):
+            self._renew_inline(snapshot)
         return self.snapshot
+
+    def at_hand(self) -> Snapshot | None:
+        """The same, but None where a caller would have to wait."""
+        now = self._now()
+        snapshot = self.snapshot
+        if now < snapshot.fresh_until:
+            return self._heat(snapshot)
+        if now >= snapshot.usable_until:
+            return None
+        self._see_to_renewal(snapshot)
+        return snapshot
+
+    def _see_to_renewal(self, snapshot: Snapshot) -> bool:
+        """Have the thread do what is due; False if it is due and there can be no thread."""
+        runs = self._keeper.ensure()
+        if self._flight is not None or not self._ready(snapshot):
+            return True
+        if runs:
+            self._keeper.wake()  # it overslept: the machine was suspended, or the clock set
+        return runs
 
     def _heat(self, snapshot: Snapshot) -> Snapshot:
         """The first use of new credentials, or in a new process: see that the thread runs."""
@@ -198,6 +223,11 @@ class Renewal(Record):
         if sys.is_finalizing() and not (self._flight is not None and self._flight.is_mine):
             self.reset_locks()
 
+    def look_soon(self) -> None:
+        """Have the thread look for a new certificate now, and not within a minute."""
+        self._polled = self._steady() - POLL_INTERVAL
+        self._keeper.wake()
+
     # one flight
 
     def _reserve(self, old: Snapshot, *, demand: bool = False) -> Flight | None:
@@ -257,7 +287,7 @@ class Renewal(Record):
         return error, self.fail(error, duration=self._steady() - began)
 
     def _fetch(self) -> Snapshot:
-        snapshot = self._sign_in()
+        snapshot = self._sign_in(once=self.sparing)
         if snapshot.expires <= self._now():
             raise InvalidResponseError(
                 f"signing in brought credentials that expired at {snapshot.expiration}, by the "
