@@ -88,10 +88,12 @@ def module_path(uri: PKCS11URI) -> str:
         raise ModuleError("module-name is a name without path and suffix, such as softhsm2")
     folders = (path,) if path is not None else _FOLDERS
     files = [f"{name}{_SUFFIX}", f"lib{name}{_SUFFIX}", f"{name}{_SUFFIX}.0"]
-    configured = () if path is not None else (_configured(name),)
-    for found in (*configured, *(_in(folder, file) for folder in folders for file in files)):
-        if found is not None:
-            return found
+    found = None if path is not None else _configured(name)
+    found = found or next(
+        filter(None, (_in(each, file) for each in folders for file in files)), None
+    )
+    if found is not None:
+        return found
     raise ModuleError(
         f"there is no module {name}: looked for {' and '.join(files[:2])} in {', '.join(folders)}, "
         f"and for {name}.module in {', '.join(_CONFIGURED)}. Write ?module-path=/path/of/it instead"

@@ -66,8 +66,9 @@ def _mapper() -> Any:
 class OpenToken:
     """A token and a session with it, for all in this process that use it."""
 
-    def __init__(self, token: Any) -> None:
+    def __init__(self, token: Any, *, module: Module) -> None:
         self.identity = identity_of(token)
+        self._refused = _refused.setdefault((module.path, self.identity), set())
         self.token = token
         self.session = token.open(attribute_mapper=_mapper())
         self.logged_in = False
@@ -146,7 +147,7 @@ class OpenToken:
                 "passphrase=…, or write ?pin-source=/path/of/its/file into the reference.",
                 source=source,
             )
-        if _digest(pin) in _refused.get(self.identity, ()):
+        if _digest(pin) in self._refused:
             raise PassphraseError(
                 f"{source}: the {self.identity} refused this PIN before; it is not tried again. "
                 "Give another one.",
@@ -181,7 +182,7 @@ class OpenToken:
         if type(error) not in (*known, pkcs11.PinLocked):
             return None
         if pin is not None:
-            _refused.setdefault(self.identity, set()).add(_digest(pin))
+            self._refused.add(_digest(pin))
         if isinstance(error, pkcs11.PinLocked):
             return self._locked(source)
         left = ""
@@ -204,7 +205,7 @@ class OpenToken:
 
 
 _SALT = os.urandom(16)
-_refused: dict[TokenID, set[bytes]] = {}
+_refused: dict[tuple[str, TokenID], set[bytes]] = {}
 """Digests of PINs that tokens refused: they lock after a few wrong ones, whoever tries them."""
 
 
@@ -234,7 +235,7 @@ def open_token(
         matching = [each for each in seen if _matches(uri, each, module)]
         if matching:
             token = matching[0] if len(matching) == 1 else _one_of(matching, holds)
-            found = module.tokens.get(identity_of(token)) or OpenToken(token)
+            found = module.tokens.get(identity_of(token)) or OpenToken(token, module=module)
             module.tokens[found.identity] = found
             return found
     raise UnavailableError(

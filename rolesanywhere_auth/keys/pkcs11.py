@@ -90,6 +90,7 @@ class PKCS11Store:
             )
         require_library()
         self._passphrase = passphrase
+        self._found: Module | None = None
         self._token: TokenID | None = None
         self._signer: PKCS11Signer | None = None
 
@@ -190,7 +191,9 @@ class PKCS11Store:
                 self._renew(last, error)
 
     def _module(self) -> Module:
-        return module_of(module_path(self.uri))
+        if self._found is None:
+            self._found = module_of(module_path(self.uri))
+        return self._found
 
     def _open(self, module: Module) -> OpenToken:
         opened = open_token(
@@ -205,12 +208,13 @@ class PKCS11Store:
 
         logger.debug("%s: %s; opening it anew.", self.source, type(error).__name__)
         with self._module() as module:
-            if opened is None or module.tokens.get(opened.identity) is not opened:
+            if opened is not None and opened not in module.tokens.values():
                 return  # another thread did that
-            if isinstance(error, pkcs11.UserNotLoggedIn):  # somebody logged out, or never said so
+            if opened is not None and isinstance(error, pkcs11.UserNotLoggedIn):
+                # somebody logged out, or the token did not say that a login is needed
                 opened.login_needed, opened.logged_in = True, False
-                return
-            module.restart()
+            else:
+                module.restart()
 
     def _may_log_in(self, opened: OpenToken) -> bool:
         given = (self.uri.pin_value, self.uri.pin_source, self._passphrase)
@@ -268,7 +272,7 @@ class PKCS11Signer:
         self._public_keys = public_keys
         self._bound: _Bound | None = None
         self._public_key: PublicKey | None = None
-        self._mechanisms: dict[int, int] = {}
+        self._mechanisms: dict[int, object] = {}
 
     @property
     def source(self) -> str:

@@ -18,7 +18,10 @@ import pytest
 from rolesanywhere_auth.keys import _pkcs11_module
 from rolesanywhere_auth.testing import CertificateAuthority
 
-BACKENDS = ("softhsm",)
+BACKENDS = (
+    "softhsm",
+    "nss",
+)
 
 
 class Place(NamedTuple):

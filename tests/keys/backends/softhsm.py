@@ -108,7 +108,7 @@ class Store:
         self.softhsm.delete("prod", "privkey", _id(_label(place)))
 
     def with_wrong_secret(self, place: Place) -> Place | None:
-        return place._replace(passphrase="000000")
+        return place._replace(passphrase="914285")
 
     def refusals(self, place: Place) -> int | None:
         return None
