@@ -357,6 +357,8 @@ class PKCS11Signer:
         kind = objects.key_type(key)
         if kind not in objects.KINDS:
             raise unsupported_key(f"a key of the PKCS #11 type {kind:#x}", source=self.source)
+        if not hasattr(key.handle, "sign"):
+            raise UnavailableError(f"the {opened.identity} says that this key may not sign")
         always = bool(objects.attribute(key.handle, "ALWAYS_AUTHENTICATE"))
         self._bound = _Bound(opened, key, kind, always)
         return self._bound

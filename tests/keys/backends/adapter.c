@@ -5,6 +5,7 @@
    ADAPTER_MODULE    the module behind
    ADAPTER_RESERVED  passed to its C_Initialize
    ADAPTER_FLAGS     hexadecimal: set in CK_TOKEN_INFO.flags
+   ADAPTER_AFTER     hexadecimal: set there too once a login failed
    ADAPTER_HIDDEN    hexadecimal: taken away there
    ADAPTER_PIN       what is entered at the PIN pad
    ADAPTER_FAIL      "C_Sign 30 2": the next 2 calls of C_Sign return 0x30
@@ -24,6 +25,7 @@ enum { INITIALIZE = 0, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, ATTRIBUTE 
        FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43 };
 
 static LIST ours, *real;
+static int failed_login;
 
 static UL failure(const char *name)
 {
@@ -48,6 +50,7 @@ static UL initialize(void *given)
 {
     INIT arguments = {NULL, NULL, NULL, NULL, 2, getenv("ADAPTER_RESERVED")};
     UL failed = failure("C_Initialize");
+    failed_login = 0;
     if (failed) return failed;
     return real->call[INITIALIZE](arguments.reserved ? &arguments : given);
 }
@@ -58,6 +61,7 @@ static UL token_info(UL slot, unsigned char *info)
     if (failed || (failed = real->call[TOKEN_INFO](slot, info))) return failed;
     memcpy(&flags, info + 96, sizeof flags);
     flags = (flags | number("ADAPTER_FLAGS")) & ~number("ADAPTER_HIDDEN");
+    if (failed_login) flags |= number("ADAPTER_AFTER");
     memcpy(info + 96, &flags, sizeof flags);
     return 0;
 }
@@ -76,7 +80,9 @@ static UL login(UL session, UL user, char *pin, UL length)
     if (file) { fprintf(file, "C_Login %lu\n", user); fclose(file); }
     if (failed) return failed;
     if ((!pin || !length) && pad) { pin = (char *)pad; length = strlen(pad); }
-    return real->call[LOGIN](session, user, pin, length);
+    failed = real->call[LOGIN](session, user, pin, length);
+    failed_login = failed == 0xa0;
+    return failed;
 }
 
 static UL attribute(UL session, UL object, void *template, UL count)
