@@ -108,15 +108,18 @@ def _table(name: str, cells: Mapping[tuple[str, str], Cell]) -> None:
 
 def _judge(tables: list[dict[tuple[str, str], Cell]]) -> list[Budget]:
     held = [c for cells in tables for (state, _), c in cells.items() if state != "none"]
-    every = [c for cells in tables for c in cells.values()]
+    none = [c for cells in tables for (state, _), c in cells.items() if state == "none"]
+    every = [*held, *none]
     hanging = [c for cells in tables for (_, fault), c in cells.items() if fault == "hang"]
     failed = max(c.asked - c.calls.good for c in held)
     return [
         _worst("faults: calls that failed with valid credentials, worst cell", failed, 0),
         _worst("faults: sign-ins in a back-off interval, worst cell",
                max(c.sign_ins for c in every), 1),
-        _worst("faults: requests / max_attempts in a back-off interval, worst",
-               max(c.requests / c.attempts for c in every), 1),
+        _worst("faults: requests in a back-off interval, valid credentials",
+               max(c.requests for c in held), 1),
+        _worst("faults: requests / max_attempts in one, no credentials",
+               max(c.requests / c.attempts for c in none), 1),
         _worst("faults: answers without keys handed out",
                sum(c.calls.empty for c in every), 0),
         _worst(f"hang: longest call, deadline {DEADLINE:g} s",

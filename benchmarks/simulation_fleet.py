@@ -2,7 +2,7 @@
 
 `ours` asks ``rolesanywhere_auth.schedule`` for every moment that it decides; `stock` does
 what botocore 1.44 does with the credentials of such a fleet. Both see the same service: a
-quota, and outages during which a sign-in hangs for 15 s and fails.
+quota, and outages during which each request hangs for 5 s and fails.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from random import Random
 
 from rolesanywhere_auth.schedule import backoff, process_spread, renewal_start
 
-HANG = 15
-"""Seconds until a sign-in gives up during an outage: three connect timeouts of 5 s."""
+HANG = 5
+"""Seconds until a request gives up during an outage: the connect timeout."""
 ATTEMPTS = 3
-"""Requests of one sign-in that is refused for the quota (``max_attempts``)."""
+"""Requests of one sign-in that fails (``max_attempts``), where there are no good credentials."""
 GRACE = 30
 """Seconds of unused quota within the life of credentials that make their loss avoidable:
 an attempt that hangs, the shortest back-off, and the second that the clock here is coarse."""
@@ -149,6 +149,8 @@ class _Fleet:
         self.result = _outcome(scenario)
         self.expires = array("i", bytes(4 * scenario.processes))  # 0: none yet
         self.due = array("i", bytes(4 * scenario.processes))
+        self.throttled = bytearray(scenario.processes)
+        """Whether the last sign-in of each was refused for the quota."""
         self.spreads = array(
             "d", (process_spread(self.random(), self.random()) for _ in range(scenario.processes))
         )
@@ -177,13 +179,17 @@ class _Fleet:
             if self.early_first:
                 following = second + self.random() * (following - second)
         self.expires[process] = second + self.session
+        self.throttled[process] = 0
         self.due[process] = int(following)
         self.agenda[int(following)].append(process)
 
     def failed(self, process: int, second: int, *, throttled: bool) -> None:
-        self.result.requests[second] += ATTEMPTS
-        self.result.refused += ATTEMPTS * throttled
-        ended = second if throttled else second + HANG
+        sparing = second < self.expires[process] or self.throttled[process]
+        requests = 1 if sparing else ATTEMPTS
+        self.throttled[process] = throttled
+        self.result.requests[second] += requests
+        self.result.refused += requests * throttled
+        ended = second if throttled else second + HANG * requests
         good_until = self.expires[process] or self.due[process]
         wait = backoff(remaining=good_until - ended, spread=self.random(), throttled=throttled)
         self.agenda[int(ended + wait) + 1].append(process)

@@ -26,11 +26,14 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections\.abc|contextlib|datetime|os|pathlib|ssl|threading|typing)\..*"),
     (
         "py:.*",
-        r"(Callable\[\[\]|Iterator|Literal|Mapping|Path|PathLike|Sequence|datetime|timedelta)",
+        r"(Callable\[\[\]|Iterator|Literal|Mapping|Path|PathLike|Random|Sequence|datetime|timedelta)",
     ),
     ("py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|[A-Z]\w+Error)"),
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
-    ("py:.*", r"(Certificate|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Source|State)"),
+    (
+        "py:.*",
+        r"(Certificate|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
+    ),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),

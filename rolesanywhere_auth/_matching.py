@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_auth.certificates import Certificate, check_leaf
 from rolesanywhere_auth.errors import CertificateError, KeyMismatchError
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import Signer, unsupported_key
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ def is_usable(certificate: Certificate, *, now: datetime) -> bool:
 def _same_key(certificate: Certificate, public_key: PublicKey) -> bool:
     """Compare by value: one key may be written in several ways (compressed points …)."""
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-    try:
-        return load_der_public_key(certificate.public_key_info) == public_key
-    except (ValueError, UnsupportedAlgorithm):
-        return False
+    with local_work():
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+        try:
+            return load_der_public_key(certificate.public_key_info) == public_key
+        except (ValueError, UnsupportedAlgorithm):
+            return False
 
 
 def _mismatch(certificates: Sequence[Certificate], source: str, key_source: str) -> str:

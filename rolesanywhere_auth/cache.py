@@ -34,6 +34,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ from rolesanywhere_auth._private_folder import (
     write,
 )
 from rolesanywhere_auth.errors import ConfigurationError, MissingExtraError
-from rolesanywhere_auth.exchange import MAX_SKEW, Clock, SessionCredentials
+from rolesanywhere_auth.exchange import MALFORMED, MAX_SKEW, SECRET, Clock, SessionCredentials
 from rolesanywhere_auth.forking import local_work
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ _VERSION = 1
 _POLL = 0.02  # seconds between two looks at the lock
 _MAX_OFFSET = 2**33  # seconds; further from our time a clock cannot be shown as a date
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_SECRET = re.compile(r"[!-~]+")
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 Entry = tuple[SessionCredentials, float]
 """A session, and by how many seconds its writer knew the host's clock to be behind."""
@@ -170,21 +169,31 @@ class HostCache:
         if not _KEY.fullmatch(key):
             raise ValueError("the key of a cache entry must be one of cache_key()")
         _require_filelock()
+        accept = partial(_accept, config=config, clock=clock, acceptable=acceptable)
         try:
-            entry = self._read(key)
+            found = accept(self._read(key))
         except (ConfigurationError, OSError) as error:
             if isinstance(error, ConfigurationError) and not self._proved:
                 raise
             self._warn(error)
             return sign_in()
-        found = _accept(entry, config=config, clock=clock, acceptable=acceptable)
-        if found is None:
-            with self._flight(key, timeout=timeout):
-                entry = self._read_again(key)
-                found = _accept(entry, config=config, clock=clock, acceptable=acceptable)
-                if found is None:
-                    found = sign_in()
-                    self._store(key, found, offset=clock.offset)
+        return found or self._replace(key, accept, sign_in, clock=clock, timeout=timeout)
+
+    def _replace(
+        self,
+        key: str,
+        accept: Callable[[Entry | None], SessionCredentials | None],
+        sign_in: Callable[[], SessionCredentials],
+        *,
+        clock: Clock,
+        timeout: float,
+    ) -> SessionCredentials:
+        """What another process got while this one waited for its turn, or a new session."""
+        with self._flight(key, timeout=timeout):
+            found = accept(self._read_again(key))
+            if found is None:
+                found = sign_in()
+                self._store(key, found, offset=clock.offset)
         return found
 
     def _read(self, key: str) -> Entry | None:
@@ -282,7 +291,7 @@ def _parse(data: bytes, *, key: str) -> Entry | None:
     """The entry, or None for one that is torn, edited, or not of this key."""
     digest, _, payload = data.partition(b"\n")
     if digest == hashlib.sha256(payload).hexdigest().encode():
-        with contextlib.suppress(*_MALFORMED):  # never logged: they may hold the entry
+        with contextlib.suppress(*MALFORMED):  # never logged: they may hold the entry
             return _entry(json.loads(payload), key=key)
     logger.debug("the cache entry %s is damaged or not of this version: ignored", key)
     return None
@@ -299,7 +308,7 @@ def _entry(entry: Any, *, key: str) -> Entry:
     if not (
         (entry["version"], entry["key"]) == (_VERSION, key)
         and expiration.utcoffset() == timedelta(0)
-        and all(_SECRET.fullmatch(kept[name]) for name in ("access_key", "secret_key", "token"))
+        and all(SECRET.fullmatch(kept[name]) for name in ("access_key", "secret_key", "token"))
         and all(informing)
         and (size is None or isinstance(size, int))
         and math.fabs(offset) <= _MAX_OFFSET

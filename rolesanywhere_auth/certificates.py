@@ -27,6 +27,7 @@ from rolesanywhere_auth.errors import (
     CertificateNotYetValidError,
     CertificateRequirementError,
 )
+from rolesanywhere_auth.forking import local_work
 
 logger = logging.getLogger("rolesanywhere_auth.certificates")
 
@@ -145,13 +146,14 @@ class Certificate(NamedTuple):
         return self._name_text("issuer")
 
     def _name_text(self, which: str) -> str:
-        from cryptography import x509
+        with local_work():
+            from cryptography import x509
 
-        try:
-            name: x509.Name = getattr(x509.load_der_x509_certificate(self.der), which)
-            return name.rfc4514_string() or f"(empty {which})"
-        except ValueError:
-            return f"(unreadable {which}, serial number {self.serial_number:x})"
+            try:
+                name: x509.Name = getattr(x509.load_der_x509_certificate(self.der), which)
+                return name.rfc4514_string() or f"(empty {which})"
+            except ValueError:
+                return f"(unreadable {which}, serial number {self.serial_number:x})"
 
 
 def _parse(der: bytes) -> Certificate:
@@ -371,13 +373,14 @@ def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | Non
 
 def _issued(issuer: Certificate, child: Certificate) -> bool:
     """Whether the signature fits: only asked where names and key ids do not decide."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    with local_work():
+        from cryptography import x509
+        from cryptography.exceptions import InvalidSignature
 
-    try:
-        x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
-            x509.load_der_x509_certificate(issuer.der)
-        )
-    except (InvalidSignature, ValueError, TypeError):
-        return False
+        try:
+            x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
+                x509.load_der_x509_certificate(issuer.der)
+            )
+        except (InvalidSignature, ValueError, TypeError):
+            return False
     return True

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,11 @@ class SignIn:
         """Whether a new certificate, chain or key is there since the last look."""
         return self.identities.poll(now=self.clock.utcnow())
 
-    def __call__(self) -> SessionCredentials:
+    def __call__(self, *, once: bool = False) -> SessionCredentials:
         """Sign in once, attempts included; or take a session of the host's cache.
+
+        Args:
+            once: Whether no failure is tried again.
 
         Raises:
             RolesAnywhereError: its leaf says why; see `rolesanywhere_auth.errors`.
@@ -89,10 +93,11 @@ class SignIn:
         if self._session is None:
             self._session = default_session()
         endpoint = transport.resolve_endpoint(self._config, self._session)
+        sign_in = partial(self._exchange, identity, self._session, endpoint, once=once)
         if self._config.cache is None:
-            found = self._exchange(identity, self._session, endpoint)
+            found = sign_in()
         else:
-            found = self._shared(identity, self._session, endpoint)
+            found = self._shared(identity, endpoint, sign_in)
         self._newest = found.expiration
         return found
 
@@ -105,7 +110,9 @@ class SignIn:
             self.clock.offset = 0.0  # what we were told of the time may have been wrong
             return self.identities.current(now=self.clock.utcnow())
 
-    def _shared(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _shared(
+        self, identity: Identity, endpoint: str, sign_in: Callable[[], SessionCredentials]
+    ) -> SessionCredentials:
         from rolesanywhere_auth.cache import HostCache, cache_key
 
         if self._cache is None:
@@ -118,15 +125,15 @@ class SignIn:
         return self._cache.fetch(
             cache_key(self._config, identity, endpoint=endpoint),
             config=self._config,
-            sign_in=lambda: self._own(identity, session, endpoint),
+            sign_in=partial(self._own, sign_in),
             clock=self.clock,
             acceptable=self._acceptable,
             timeout=self._config.patience,
         )
 
-    def _own(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _own(self, sign_in: Callable[[], SessionCredentials]) -> SessionCredentials:
         self.shared_lifetime = None
-        return self._exchange(identity, session, endpoint)
+        return sign_in()
 
     def _acceptable(self, found: SessionCredentials) -> bool:
         """Whether another process's session is worth taking: newer than ours, not about to end."""
@@ -136,7 +143,9 @@ class SignIn:
             0
         )
 
-    def _exchange(self, identity: Identity, session: Session, endpoint: str) -> SessionCredentials:
+    def _exchange(
+        self, identity: Identity, session: Session, endpoint: str, *, once: bool
+    ) -> SessionCredentials:
         request = exchange.build_request(
             self._config, endpoint=endpoint, user_agent=transport.USER_AGENT
         )
@@ -146,6 +155,7 @@ class SignIn:
             identity=identity,
             clock=self.clock,
             random=self._jitter,
+            once=once,
         )
         line = transport.Transport(
             self._config, session, endpoint=endpoint, sessions=self._sessions
@@ -170,8 +180,8 @@ class _Snapshots:
         self._sign_in = sign_in
         self._now = now
 
-    def __call__(self) -> Snapshot:
-        found = self._sign_in()
+    def __call__(self, *, once: bool) -> Snapshot:
+        found = self._sign_in(once=once)
         frozen = ReadOnlyCredentials(
             found.access_key, found.secret_key, found.token, found.account_id
         )
@@ -182,16 +192,11 @@ class _Snapshots:
         return Snapshot(
             frozen=frozen,
             issued=issued,
-            fresh_until=expires - _window(expires - issued),
+            fresh_until=expires - schedule.renewal_window(expires - issued),
             usable_until=expires - schedule.mandatory_window(expires - issued),
             expires=expires,
             expiration=found.expiration,
         )
-
-
-def _window(lifetime: float) -> float:
-    """The advisory window; a third of sessions that are shorter than the service gives."""
-    return schedule.advisory_window(lifetime) if lifetime >= 900 else lifetime / 3
 
 
 def _issued(expires: float, now: float) -> float:

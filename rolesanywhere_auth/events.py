@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
+from rolesanywhere_auth.schedule import State as CircuitState
+
 EventKind = Literal["started", "succeeded", "failed", "skipped"]
 """``skipped``: a sign-in was due, but the last one failed too short a time ago."""
 State = Literal["none", "fresh", "stale", "expired"]
@@ -47,7 +49,7 @@ class Health(NamedTuple):
     """How the credentials stand, for a health check or a metric; holds no secret."""
 
     state: State
-    circuit: str
+    circuit: CircuitState
     """``closed`` all is well; ``open`` no attempt for now; ``half-open`` the
     wait is over, and the next attempt decides."""
     expires_at: datetime | None

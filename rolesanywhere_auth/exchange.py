@@ -111,10 +111,10 @@ class SessionCredentials:
         }
 
 
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What reading JSON of another shape, depth or date range than expected raises."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|([+-]\d\d:\d\d))", re.ASCII)
-_SECRET = re.compile(r"[!-~]+")
+SECRET = re.compile(r"[!-~]+")
 """Credentials travel in HTTP headers: anything else would fail there, at every call."""
 
 Step = HTTPRequest | Wait
@@ -152,6 +152,7 @@ def create_session(
     identity: Identity,
     clock: Clock,
     random: Callable[[], float],
+    once: bool = False,
 ) -> Generator[Step, Reply, SessionCredentials]:
     """Sign *request*, have it sent, read the answer; again where that can help.
 
@@ -161,6 +162,8 @@ def create_session(
         identity: Who signs.
         clock: Corrected in place when the service's ``Date`` shows that it is wrong.
         random: Returns 0 to 1, for the jitter.
+        once: Whether no failure is tried again, as nobody waits. A wrong clock still is
+            corrected, within the number of attempts.
 
     Raises:
         SignInError: Its leaf says why.
@@ -178,7 +181,7 @@ def create_session(
         delay = _delay(failure, attempt=attempt, random=random)
         if skewed and not corrected:
             corrected = True  # and at once again, with the right time
-        elif delay is None:
+        elif delay is None or once:
             break
         elif attempt < config.max_attempts:
             yield Wait(delay)
@@ -231,7 +234,7 @@ def read_reply(reply: Reply, *, config: RolesAnywhereConfig, now: datetime) -> S
     if not 200 <= reply.status < 300:
         raise service_error(reply.status, reply.headers, reply.body, config=config)
     found = None
-    with contextlib.suppress(*_MALFORMED):  # never our error's context: they may hold the answer
+    with contextlib.suppress(*MALFORMED):  # never our error's context: they may hold the answer
         answer = json.loads(reply.body)
         found = _credentials(answer["credentialSet"][0], answer, role_arn=config.role_arn)
     if found is None:
@@ -259,7 +262,7 @@ def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredential
         keys[name] for name in ("accessKeyId", "secretAccessKey", "sessionToken", "expiration")
     )
     for value in (access_key, secret_key, token):
-        if not _SECRET.fullmatch(value):
+        if not SECRET.fullmatch(value):
             raise ValueError("empty or malformed")
     user = entry.get("assumedRoleUser") or {}
     return SessionCredentials(

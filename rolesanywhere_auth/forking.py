@@ -2,12 +2,10 @@
 
 A child has only the thread that forked. A module that another one was just importing stays
 half-made in it, with a lock that nobody lets go of: whoever imports it there waits for ever,
-or finds its names missing. The same goes for locks inside OpenSSL. So a fork waits until
-such work is done, which takes milliseconds. It never waits for the network or for a
-passphrase, and code of the caller's is not run within, but for logging handlers.
-
-A TLS handshake is not guarded, as it waits for the network: a fork at the wrong moment of
-the first one can still leave a lock of OpenSSL's locked in the child.
+or finds its names missing. The same goes for locks inside OpenSSL, which a TLS handshake
+takes as well (`rolesanywhere_auth.tls`). So a fork waits until such work is done, which takes
+milliseconds. It never waits for the network or for a passphrase, and code of the caller's is
+not run within, but for logging handlers.
 """
 
 from __future__ import annotations

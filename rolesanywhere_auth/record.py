@@ -73,6 +73,15 @@ class Record:
         return self.circuit.failures + 1
 
     @property
+    def sparing(self) -> bool:
+        """Whether the next sign-in is to make one request: what it fails by is not tried again.
+
+        So it is while the present credentials are good, as the back-off sees to the next
+        attempt; and while the quota is used up, for which three requests are no better.
+        """
+        return self._now() < self.snapshot.expires or isinstance(self.error, ThrottlingError)
+
+    @property
     def state(self) -> State:
         """How the present snapshot stands."""
         now = self._now()

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Callable
 from traceback import format_tb
+from typing import Protocol
 
 from rolesanywhere_auth import schedule
 from rolesanywhere_auth.errors import (
@@ -53,11 +54,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+class SignsIn(Protocol):
+    """Makes a new snapshot, or raises."""
+
+    def __call__(self, *, once: bool) -> Snapshot:
+        """Sign in; *once*: without trying a failure again."""
+        ...
+
+
 class Renewal(Record):
     """Keeps one `Snapshot` fresh.
 
     Args:
-        sign_in: Makes a new snapshot, or raises.
+        sign_in: Makes a new snapshot, or raises; in one attempt only where so asked.
         now: Seconds of the wall clock, which decides validity.
         random: Returns 0 to 1; spreads renewals over a fleet.
         patience: Seconds a caller waits for a sign-in at most.
@@ -70,7 +79,7 @@ class Renewal(Record):
 
     def __init__(
         self,
-        sign_in: Callable[[], Snapshot],
+        sign_in: SignsIn,
         *,
         now: Callable[[], float],
         random: Callable[[], float],
@@ -257,7 +266,7 @@ class Renewal(Record):
         return error, self.fail(error, duration=self._steady() - began)
 
     def _fetch(self) -> Snapshot:
-        snapshot = self._sign_in()
+        snapshot = self._sign_in(once=self.sparing)
         if snapshot.expires <= self._now():
             raise InvalidResponseError(
                 f"signing in brought credentials that expired at {snapshot.expiration}, by the "

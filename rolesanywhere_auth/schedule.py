@@ -19,10 +19,9 @@ MANDATORY_WINDOW = 60.0
 RESERVE = 150.0
 """Seconds that are left at the latest start of a renewal, where the lifetime allows it.
 
-A sign-in against a service that does not answer takes three connect timeouts of 5 s and
-at worst three read timeouts of 10 s: 45 s. The back-off after it is at most a quarter of
-what is left. The second attempt is to start before the mandatory window does:
-(150 - 45) * 3/4 = 79 > 60.
+A request to a service that does not answer takes a connect timeout of 5 s and at worst a
+read timeout of 10 s; the back-off after it is at most a quarter of what is left. The third
+one is still to start before the mandatory window does: ((150 - 15) * 3/4 - 15) * 3/4 = 65.
 """
 LONGEST_BACKOFF = 600.0
 """Seconds; a back-off is between half of this and this, where life is long enough."""
@@ -43,6 +42,15 @@ def advisory_window(lifetime: float) -> float:
     if lifetime <= 20 * 60:
         return 5 * 60.0
     return 15 * 60.0 if lifetime < 90 * 60 else 60 * 60.0
+
+
+def renewal_window(lifetime: float) -> float:
+    """Seconds before expiry from which this library may renew.
+
+    The advisory window, but a third of the life at most: that window is most of a session
+    of just above 20 or 90 minutes, and all of the short ones that an emulator gives.
+    """
+    return min(advisory_window(lifetime), max(lifetime, 0.0) / 3)
 
 
 def mandatory_window(lifetime: float) -> float:
@@ -73,11 +81,10 @@ def process_spread(one: float, other: float) -> float:
 def renewal_start(*, issued: float, expires: float, spread: float) -> float:
     """The moment at which the background renewal is to start, on the clock of *expires*.
 
-    It lies inside the advisory window, but not before two thirds of the life are used
-    (that window is most of it just above 20 and 90 minutes), and it leaves a third of
-    the window, or `RESERVE` if that is longer: time for a failed attempt, a back-off
-    and another attempt before the mandatory window. So it is an age of 600 to 750 s in
-    a session of 15 minutes, 2700 to 3300 s in one hour, 39600 to 42000 s in 12 hours.
+    It lies inside the `renewal_window`, and leaves a third of that, or `RESERVE` if that
+    is longer: time for a failed attempt, a back-off and another attempt before the
+    mandatory window. So it is an age of 600 to 750 s in a session of 15 minutes, 2700 to
+    3300 s in one hour, 39600 to 42000 s in 12 hours.
 
     Shorter sessions than 15 minutes keep the proportions of those. Credentials that
     expire before they are issued are due at their expiry.
@@ -90,7 +97,7 @@ def renewal_start(*, issued: float, expires: float, spread: float) -> float:
     lifetime = expires - issued
     if lifetime <= 0:
         return expires
-    window = min(advisory_window(lifetime), lifetime / 3)
+    window = renewal_window(lifetime)
     reserve = min(max(window / 3, RESERVE), window / 2)
     return expires - window + spread * (window - reserve)
 

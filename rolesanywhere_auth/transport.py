@@ -28,7 +28,6 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotocoreConnectionError,
 )
-from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from rolesanywhere_auth._version import __version__
@@ -38,6 +37,7 @@ from rolesanywhere_auth.exchange import HTTPResponse, Reply, SessionCredentials,
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.secrets import MASK
 from rolesanywhere_auth.signing import SERVICE, HTTPRequest
+from rolesanywhere_auth.tls import GuardedSession
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -215,7 +215,7 @@ def _all_proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
 
 
 class HTTPSessions:
-    """The `URLLib3Session` for each sign-in of one configuration: the last one where it fits.
+    """The `GuardedSession` for each sign-in of one configuration: the last one where it fits.
 
     What it keeps is the CA bundle, as reading that costs a tenth of a sign-in; there is no
     connection between sign-ins. A forked child, other settings and a changed bundle get
@@ -223,9 +223,9 @@ class HTTPSessions:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[object, URLLib3Session] | None = None
+        self._kept: tuple[object, GuardedSession] | None = None
 
-    def get(self, config: RolesAnywhereConfig, session: Session, endpoint: str) -> URLLib3Session:
+    def get(self, config: RolesAnywhereConfig, session: Session, endpoint: str) -> GuardedSession:
         """One for the settings of this moment."""
         verify, proxies = _verify(config, session), _proxies(config, endpoint)
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
@@ -235,7 +235,7 @@ class HTTPSessions:
                 # looking up a host name does so, in whatever thread
                 import encodings.idna  # noqa: F401
 
-                http = URLLib3Session(
+                http = GuardedSession(
                     verify=verify,  # type: ignore[arg-type] # the stubs know no path
                     proxies=proxies,
                     max_pool_connections=1,
@@ -281,6 +281,7 @@ class Transport:
 
         Raises:
             TransportError: no answer came.
+            ConfigurationError: the CA bundle cannot be used.
         """
         headers = {**request.headers, "Content-Length": str(len(request.body))}
         prepared = AWSPreparedRequest(
@@ -295,7 +296,8 @@ class Transport:
             if answer is None:
                 answer = self._http.send(prepared)
         except (HTTPClientError, BotocoreConnectionError) as error:
-            raise self._error(error) from None
+            cause = error.kwargs.get("error")
+            raise cause if isinstance(cause, ConfigurationError) else self._error(error) from None
         named = {name.lower(): value for name, value in answer.headers.items()}
         return HTTPResponse(answer.status_code, named, answer.content)
 

@@ -141,12 +141,12 @@ def renewed(credentials: RolesAnywhereCredentials, old: ReadOnlyCredentials) -> 
 
 @pytest.mark.parametrize(
     ("duration", "window"),
-    [(900, 300), (1200, 300), (1260, 900), (3600, 900), (5340, 900), (5400, 3600), (43200, 3600)],
+    [(900, 300), (1200, 300), (1260, 420), (3600, 900), (5340, 900), (5400, 1800), (43200, 3600)],
 )
-def test_advisory_window_by_lifetime(emulator: Emulator, duration: int, window: int) -> None:
+def test_renewal_window_by_lifetime(emulator: Emulator, duration: int, window: int) -> None:
     """5, 15 and 60 minutes before expiry for lifetimes up to 20, under 90 minutes, and longer.
 
-    Within it the background thread renews; before it nothing does.
+    But a third of the life at most. Within it the background thread renews; before it nothing does.
     """
     clock = Time()
     setup = emulator.set_up(session_duration=duration)
@@ -201,14 +201,14 @@ def test_failed_renewal_keeps_good_credentials(
     first = credentials.get_frozen_credentials()
     clock.ahead = 3600 - 200
     emulator.advance(clock.ahead)
-    emulator.fail_next(3)
+    emulator.fail_next(1)
 
     while len(events) < 4:
         assert credentials.get_frozen_credentials() == first
         time.sleep(0.001)
 
     assert [event.kind for event in events] == ["started", "succeeded", "started", "failed"]
-    assert len(clock.slept) == 2  # three attempts of one sign-in
+    assert not clock.slept  # one request: the back-off sees to the next
     assert caplog.text.count("renewal failed") == 1
     health = credentials.health()
     assert (health.state, health.circuit) == ("stale", "open")
@@ -232,10 +232,11 @@ def test_last_minute_waits_and_still_serves_what_is_valid(
     first = credentials.get_frozen_credentials()
     clock.ahead = 3600 - 30
     emulator.advance(clock.ahead)
-    emulator.fail_next(3)
+    emulator.fail_next(1)
 
     assert credentials.get_frozen_credentials() == first
-    assert len(clock.slept) == 2
+    assert not clock.slept
+    assert credentials.health().circuit == "open"
 
 
 @pytest.mark.parametrize("serve_expired", [True, False])
@@ -430,7 +431,7 @@ def test_bad_answer_is_never_a_result(
     first = credentials.get_frozen_credentials()
     clock.ahead = 3600 - 30
     emulator.advance(clock.ahead)
-    emulator.inject(*[(201, {"Content-Type": "application/json"}, body)] * 3)
+    emulator.inject((201, {"Content-Type": "application/json"}, body))
 
     assert credentials.get_frozen_credentials() == first
     assert isinstance(credentials.health().last_error, InvalidResponseError)

@@ -168,7 +168,7 @@ class Driver:
         """The local clock."""
         return self.time.timestamp()
 
-    def run(self, replies: Sequence[Reply]) -> SessionCredentials:
+    def run(self, replies: Sequence[Reply], *, once: bool = False) -> SessionCredentials:
         """Give *replies* in order; every one must be asked for."""
         self.requests, self.waits = [], []
         left = list(replies)
@@ -178,6 +178,7 @@ class Driver:
             identity=IDENTITY,
             clock=self.clock,
             random=self.random,
+            once=once,
         )
         reply: Reply = None
         try:
@@ -320,6 +321,17 @@ def test_max_attempts(attempts: int) -> None:
     assert len(driver.requests) == attempts
 
 
+def test_once_is_one_request() -> None:
+    """Where nobody waits, what fails is not tried again, however it failed."""
+    driver = Driver()
+    for reply in (DOWN, TransportError("no answer", endpoint=ENDPOINT), reply_of(429, b"")):
+        with pytest.raises(SignInError):
+            driver.run([reply], once=True)
+        assert len(driver.requests) == 1
+        assert not driver.waits
+    assert driver.run([GOOD], once=True).access_key == "ASIAEXAMPLE"
+
+
 @pytest.mark.parametrize("luck", [0.0, 0.25, 1.0])
 def test_full_jitter(luck: float) -> None:
     """Each pause is between nothing and a limit that doubles, up to the longest pause."""
@@ -426,6 +438,16 @@ def test_the_correction_is_one_of_the_attempts() -> None:
     driver.run([refusal, DOWN, GOOD])
     assert len(driver.requests) == 3
     assert len(driver.waits) == 1
+
+
+def test_once_still_corrects_the_clock() -> None:
+    """A refusal for a wrong clock is no failure of the service: once more, with the right time."""
+    driver = Driver()
+    refusal = reply_of(403, {"message": "Invalid signature"}, date=NOW + timedelta(minutes=10))
+    driver.run([refusal, GOOD], once=True)
+    driver = Driver()
+    with pytest.raises(ServiceUnavailableError):
+        driver.run([refusal, DOWN], once=True)
 
 
 def test_the_last_attempt_still_corrects_the_clock() -> None:

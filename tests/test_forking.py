@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from rolesanywhere_auth import forking
 from rolesanywhere_auth.forking import local_work
-from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()"),
@@ -59,13 +59,14 @@ print(json.dumps({"hung": hung, "failed": failed, "children": len(children)}))
 """
 
 
-def test_children_forked_during_the_first_sign_in(repository: Path) -> None:
-    """None hangs, and none finds a half-made module, whenever it was forked.
-
-    Over plain HTTP: a TLS handshake is not guarded.
-    """
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_children_forked_during_the_first_sign_in(repository: Path, scheme: str) -> None:
+    """None hangs, and none finds a half-made module, whenever it was forked."""
     with Emulator() as emulator:
         arguments = emulator.set_up().config_arguments()
+        if scheme == "https":
+            arguments["endpoint_url"] = emulator.https_endpoint_url
+            arguments["verify"] = emulator.ca_bundle
         done = subprocess.run(
             [sys.executable, "-c", PREFORK, json.dumps(arguments, default=str)],
             cwd=repository,
@@ -77,6 +78,43 @@ def test_children_forked_during_the_first_sign_in(repository: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"hung": 0, "failed": 0, "children": 25}, done.stderr
+
+
+IMPORTS = """
+import json, sys
+sys.modules["OpenSSL"] = None  # where it is installed, botocore imports it, and that X.509
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, forking
+
+credentials = RolesAnywhereCredentials(RolesAnywhereConfig(**json.loads(sys.argv[1])))
+found = {True: [], False: []}
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        found[forking._lock._is_owned()].append(name)
+
+sys.meta_path.insert(0, Finder())
+try:
+    credentials.get_frozen_credentials()
+except Exception as error:
+    print(json.dumps([type(error).__name__, *found.values()]))
+"""
+
+
+def test_imports_of_a_sign_in_that_fails(repository: Path, tmp_path: Path) -> None:
+    """What only an error message needs is imported within `local_work()` too."""
+    other = CertificateAuthority("Other").issue("other").write_to(tmp_path)
+    with Emulator() as emulator:
+        arguments = {**emulator.set_up().config_arguments(), "private_key": other.private_key}
+        found = subprocess.check_output(
+            [sys.executable, "-c", IMPORTS, json.dumps(arguments, default=str)],
+            cwd=repository,
+            stderr=subprocess.DEVNULL,
+        )
+
+    error, guarded, unguarded = json.loads(found)
+    assert error == "KeyMismatchError"
+    assert "cryptography.x509" in guarded
+    assert not unguarded
 
 
 @contextmanager
@@ -221,3 +259,80 @@ def test_a_system_without_fork(repository: Path) -> None:
     found = subprocess.check_output([sys.executable, "-c", code], cwd=repository, text=True)
 
     assert found == "done\n"
+
+
+@contextmanager
+def within(guard: forking.Guard, *, until: threading.Event) -> Iterator[None]:
+    """Another thread within *guard*, until *until*."""
+    inside = threading.Event()
+
+    def work() -> None:
+        with guard:
+            inside.set()
+            until.wait(10)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert inside.wait(10)
+    try:
+        yield
+    finally:
+        until.set()
+        thread.join()
+
+
+def is_free(guard: forking.Guard) -> bool:
+    """Whether a thread other than this one gets in without waiting long."""
+    done = threading.Event()
+
+    def work() -> None:
+        with guard:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    return done.wait(1)
+
+
+def in_child(check: Callable[[], bool]) -> bool:
+    """What *check* finds in a forked child."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - a process of its own
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_fork_waits_for_a_guard() -> None:
+    """Handles are not in use at the moment of a fork, and the child knows them for foreign."""
+    guard, over = forking.Guard(), threading.Event()
+    with within(guard, until=over):
+        threading.Timer(0.05, over.set).start()
+        assert in_child(lambda: is_free(guard) and guard.generation == 1)
+        assert over.is_set()
+
+    assert is_free(guard)
+    assert guard.generation == 0
+
+
+def test_a_fork_within_a_guard_of_its_own_thread() -> None:
+    """It does not wait for itself, and both go on within."""
+    guard = forking.Guard()
+    with guard:
+        assert in_child(lambda: guard.generation == 1 and not is_free(guard))
+        assert not is_free(guard)
+
+    assert is_free(guard)
+
+
+def test_a_fork_that_waited_for_a_guard_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handle that does not answer keeps no fork for ever; the child's guard is a new one."""
+    monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
+    guard = forking.Guard()
+    with within(guard, until=threading.Event()):
+        assert in_child(lambda: is_free(guard))
+        theirs = guard._lock
+        monkeypatch.setattr(forking, "_lock", threading.RLock())
+        monkeypatch.setattr(forking, "_forking", [guard])
+        forking._after_fork_in_child()  # as the child does, where coverage sees it
+        assert is_free(guard)
+        assert guard.generation == 1
+        guard._lock = theirs

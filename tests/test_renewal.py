@@ -33,6 +33,7 @@ from rolesanywhere_auth.errors import (
     InvalidResponseError,
     ServiceUnavailableError,
     SignInTimeoutError,
+    ThrottlingError,
     TransportError,
 )
 from rolesanywhere_auth.events import RenewalEvent
@@ -44,7 +45,7 @@ from rolesanywhere_auth.renewal import (
     Snapshot,
     _after_fork_in_child,
 )
-from rolesanywhere_auth.schedule import advisory_window, mandatory_window
+from rolesanywhere_auth.schedule import mandatory_window, renewal_window
 from rolesanywhere_auth.testing import Emulator
 
 PATIENCE = 20.0
@@ -84,7 +85,7 @@ def snapshot(now: float, *, lifetime: float = 3600.0, name: str = "AKIA") -> Sna
     return Snapshot(
         frozen=ReadOnlyCredentials(name, "hunter2", "token"),
         issued=now,
-        fresh_until=expires - advisory_window(lifetime),
+        fresh_until=expires - renewal_window(lifetime),
         usable_until=expires - mandatory_window(lifetime),
         expires=expires,
         expiration=datetime.fromtimestamp(expires, timezone.utc),
@@ -99,12 +100,14 @@ class Service:
         self.lifetime = 3600.0
         self.calls = 0
         self.threads: list[str] = []
+        self.onces: list[bool] = []
         self.error: BaseException | None = None
         self.during: Callable[[], object] = lambda: None
 
-    def __call__(self) -> Snapshot:
+    def __call__(self, *, once: bool = False) -> Snapshot:
         self.calls += 1
         self.threads.append(threading.current_thread().name)
+        self.onces.append(once)
         self.during()
         if self.error is not None:
             raise copy.copy(self.error)  # the one here is not to hold the frames it passes
@@ -550,6 +553,28 @@ def test_a_clock_that_is_set_back(manual: Rig) -> None:
     assert manual.service.calls == 2
 
 
+def test_one_request_while_credentials_are_good(manual: Rig) -> None:
+    """Nobody needs its answer then, until they expire; before the first ones somebody does."""
+    assert manual.service.onces == [False]
+    manual.service.error = outage()
+    for age in (3300.0, 3550.0, 3601.0):
+        manual.clock.time = START + age
+        manual.renewal._reserve(manual.renewal.snapshot)
+        manual.renewal.step()
+    assert manual.service.onces == [False, True, True, False]
+
+
+def test_one_request_while_the_quota_is_used_up() -> None:
+    """More in a row would not get through either, also without any credentials."""
+    rig = Rig(Idle())
+    rig.service.error = ThrottlingError("slower", status=429, code="HTTP429", service_message="")
+    for _ in range(2):
+        rig.renewal._reserve(NOTHING)
+        rig.renewal.step()
+        rig.clock.go(60)
+    assert rig.service.onces == [False, True]
+
+
 def test_a_set_back_is_remembered_until_a_renewal_succeeds(manual: Rig) -> None:
     """A failure then opens the circuit, and the attempt after it is as soon as it allows."""
     manual.service.error = outage()
@@ -985,7 +1010,7 @@ from datetime import datetime, timezone
 from botocore.credentials import ReadOnlyCredentials
 from rolesanywhere_auth.renewal import Renewal, Snapshot
 
-def sign_in():
+def sign_in(*, once):
     if hang and threading.current_thread().name == "rolesanywhere-auth":
         started.set()
         threading.Event().wait()

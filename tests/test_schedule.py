@@ -16,6 +16,7 @@ from rolesanywhere_auth.schedule import (
     mandatory_window,
     process_spread,
     renewal_start,
+    renewal_window,
 )
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -45,6 +46,16 @@ lives = st.floats(-10 * 86400, 10 * 86400)
 def test_the_advisory_window_grows_with_the_lifetime(lifetime: float, window: float) -> None:
     """5, 15 or 60 minutes, with the borders where botocore is to have them."""
     assert advisory_window(lifetime) == window
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "window"),
+    [(900, 300), (1200, 300), (1260, 420), (3600, 900), (5400, 1800), (10800, 3600), (60, 20),
+     (0, 0), (-5, 0)],
+)  # fmt: skip
+def test_the_renewal_window_is_a_third_of_the_life_at_most(lifetime: float, window: float) -> None:
+    """That holds for sessions of just above 20 and 90 minutes, and for those of seconds."""
+    assert renewal_window(lifetime) == window
 
 
 @pytest.mark.parametrize(

@@ -568,12 +568,22 @@ def test_refused_connection_can_be_retried(session: botocore.session.Session) ->
     assert "arn:" not in str(caught.value)
 
 
-def test_silent_server_times_out(session: botocore.session.Session) -> None:
-    """A server that accepts and says nothing costs the read time-out and no more."""
+@pytest.mark.parametrize(("scheme", "impatient"), [("http", "read"), ("https", "connect")])
+def test_silent_server_times_out(
+    tls_server: tuple[HTTPServer, Path],
+    session: botocore.session.Session,
+    scheme: str,
+    impatient: str,
+) -> None:
+    """One that accepts and says nothing costs the read time-out and no more.
+
+    In the handshake it is the one for connecting.
+    """
+    settings: Any = {f"{impatient}_timeout": 0.05, "verify": tls_server[1]}
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(TransportError) as caught:
-            exchange_once(config(endpoint_url=url, read_timeout=0.05), session)
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TransportError, match=r"(?i)timed? ?out|timeout") as caught:
+            exchange_once(config(endpoint_url=url, **settings), session)
     assert caught.value.retryable
 
 
@@ -677,6 +687,18 @@ def test_ca_bundle_must_be_a_file(session: botocore.session.Session, tmp_path: P
     """A folder is no bundle: a setting to mend, and no fault of the network."""
     with pytest.raises(ConfigurationError, match="is no file"):
         exchange_once(config(endpoint_url="https://127.0.0.1:1", verify=tmp_path), session)
+
+
+def test_ca_bundle_without_certificates(
+    tls_server: tuple[HTTPServer, Path], tmp_path: Path
+) -> None:
+    """It is a setting to mend as well, not tried again; the file is named."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("junk")
+    url = url_of(tls_server[0], "https", "localhost")
+    with pytest.raises(ConfigurationError, match=r"junk\.pem cannot be used") as caught:
+        exchange_once(config(endpoint_url=url, verify=junk), botocore.session.Session())
+    assert not caught.value.retryable
 
 
 def test_broken_aws_config_is_named(config_file: Callable[[str], None]) -> None:

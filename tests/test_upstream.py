@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import botocore
 import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from botocore.httpsession import URLLib3Session
 
 from rolesanywhere_auth.errors import (
     AccessDeniedError,
@@ -19,7 +20,7 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.keeper import Keeper
 from rolesanywhere_auth.renewal import Renewal, Snapshot
-from rolesanywhere_auth.schedule import MANDATORY_WINDOW, advisory_window
+from rolesanywhere_auth.schedule import MANDATORY_WINDOW, renewal_window
 
 # The first half of the SHA-256 of each source that our subclass overrides, of botocore
 # 1.37.0, 1.43.117 and 1.44.5. A botocore that changes one fails here by name: read the
@@ -44,6 +45,20 @@ def test_what_we_override_is_as_we_read_it(name: str) -> None:
 
     assert found in KNOWN[name], (
         f"botocore {botocore.__version__} changed RefreshableCredentials.{name}: reread and update"
+    )
+
+
+def test_the_one_private_name_is_as_we_read_it() -> None:
+    """`rolesanywhere_auth.tls` overrides how botocore makes the context for TLS."""
+    from rolesanywhere_auth.tls import GuardedSession
+
+    ours = {name for name in vars(GuardedSession) if not name.startswith("__")}
+    source = inspect.getsource(URLLib3Session._get_ssl_context)
+    found = hashlib.sha256(source.encode()).hexdigest()[:16]
+
+    assert ours == {"_get_ssl_context"}
+    assert found == "edf40308e93a7944", (
+        f"botocore {botocore.__version__} changed URLLib3Session._get_ssl_context: reread"
     )
 
 
@@ -105,7 +120,7 @@ def snapshot(name: str, *, now: float, lifetime: float) -> Snapshot:
     return Snapshot(
         frozen=ReadOnlyCredentials(name, "secret", "token"),
         issued=now,
-        fresh_until=expires - advisory_window(lifetime),
+        fresh_until=expires - renewal_window(lifetime),
         usable_until=expires - MANDATORY_WINDOW,
         expires=expires,
         expiration=None,
@@ -136,7 +151,7 @@ class World:
             patience=5,
         )
 
-    def sign_in(self) -> Snapshot:
+    def sign_in(self, *, once: bool) -> Snapshot:
         """The next answer."""
         self.calls += 1
         return self.answers.pop(0)()

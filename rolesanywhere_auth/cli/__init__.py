@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from rolesanywhere_auth._version import __version__
 
+_COMMANDS = {
+    "credential-process": "credential_process",
+    "demo": "demo",
+    "emulator": "emulator",
+}
+"""Each command and its module."""
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; loads nothing but argparse."""
-    from rolesanywhere_auth.cli import credential_process, demo
 
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The command line, with *command* alone where that is one; loads nothing but argparse."""
     top = argparse.ArgumentParser(
         prog="rolesanywhere-auth",
         description="AWS credentials from an X.509 certificate, by IAM Roles Anywhere.",
@@ -20,8 +26,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (credential_process, demo):
-        module.add_to(verbs)
+    for name in [command] if command in _COMMANDS else _COMMANDS:
+        import_module(f"{__name__}.{_COMMANDS[str(name)]}").add_to(verbs)
     return top
 
 
@@ -35,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 after one line about the error on standard error;
         wrong arguments end in 2, as usual.
     """
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser(given[0] if given else None).parse_args(given)
     status: int = options.run(options)
     return status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
 
@@ -56,18 +57,20 @@ def _first(
     """Sign by the first mechanism that the module has."""
     import pkcs11
 
-    for number in _MECHANISMS[key_type]:
-        mechanism = pkcs11.Mechanism(number)
-        try:
-            signature: bytes = key.sign(
-                _payload(data, number), mechanism=mechanism, pin=context_pin
-            )
-        except (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported, pkcs11.KeyTypeInconsistent):
-            if number == _MECHANISMS[key_type][-1]:
-                raise
-        else:
+    *others, last = map(pkcs11.Mechanism, _MECHANISMS[key_type])
+    missing = (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported, pkcs11.KeyTypeInconsistent)
+    for mechanism in others:
+        with contextlib.suppress(*missing):
+            signature = _by(key, mechanism, data, context_pin)
             chosen[key_type] = mechanism
-            break
+            return signature
+    signature = _by(key, last, data, context_pin)
+    chosen[key_type] = last
+    return signature
+
+
+def _by(key: Any, mechanism: Any, data: bytes, context_pin: str | None) -> bytes:
+    signature: bytes = key.sign(_payload(data, mechanism), mechanism=mechanism, pin=context_pin)
     return signature
 
 

@@ -295,3 +295,34 @@ def _one_of(tokens: list[Any], holds: Callable[[Any], bool]) -> Any:
 
 def _listed(tokens: list[Any]) -> str:
     return ", ".join(str(identity_of(each)) for each in tokens)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a new session may help: the token was away, or someone ended the session."""
+    import pkcs11
+
+    return type(error) is pkcs11.PKCS11Error or isinstance(
+        error,
+        (
+            pkcs11.DeviceError,
+            pkcs11.DeviceRemoved,
+            pkcs11.FunctionFailed,
+            pkcs11.GeneralError,
+            pkcs11.KeyHandleInvalid,
+            pkcs11.ObjectHandleInvalid,
+            pkcs11.OperationActive,
+            pkcs11.SessionClosed,
+            pkcs11.SessionHandleInvalid,
+            pkcs11.SlotIDInvalid,
+            pkcs11.TokenNotPresent,
+            pkcs11.TokenNotRecognised,
+            pkcs11.UserNotLoggedIn,
+        ),
+    )
+
+
+def explained(error: Exception, opened: OpenToken | None) -> str:
+    """What the module said, which is a class and seldom a text."""
+    what = f"{type(error).__name__}{f': {error}' if str(error) else ''}"
+    where = f"the {opened.identity} says" if opened else "the module says"
+    return f"{where} {what}, also with a new session. Check that the token is there and works"

@@ -36,6 +36,8 @@ from rolesanywhere_auth.keys._pkcs11_token import (
     OpenToken,
     TokenID,
     UnavailableError,
+    explained,
+    may_pass,
     open_token,
 )
 from rolesanywhere_auth.keys._rfc7512 import parse_uri
@@ -185,8 +187,8 @@ class PKCS11Store:
             except (ModuleError, UnavailableError) as error:
                 raise self._error(failure, str(error)) from error.__cause__
             except pkcs11.PKCS11Error as error:
-                if failed or not _may_pass(error):
-                    raise self._error(failure, _explained(error, last)) from error
+                if failed or not may_pass(error):
+                    raise self._error(failure, explained(error, last)) from error
                 failed = True
                 self._renew(last, error)
 
@@ -422,34 +424,3 @@ def _read_pin(text: str, *, source: str) -> bytes | None:
     if mode & 0o044:
         logger.warning("%s: others may read this file, which has a PIN: chmod 600.", path)
     return pin.removesuffix(b"\n").removesuffix(b"\r") or None
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether a new session may help: the token was away, or someone ended the session."""
-    import pkcs11
-
-    return type(error) is pkcs11.PKCS11Error or isinstance(
-        error,
-        (
-            pkcs11.DeviceError,
-            pkcs11.DeviceRemoved,
-            pkcs11.FunctionFailed,
-            pkcs11.GeneralError,
-            pkcs11.KeyHandleInvalid,
-            pkcs11.ObjectHandleInvalid,
-            pkcs11.OperationActive,
-            pkcs11.SessionClosed,
-            pkcs11.SessionHandleInvalid,
-            pkcs11.SlotIDInvalid,
-            pkcs11.TokenNotPresent,
-            pkcs11.TokenNotRecognised,
-            pkcs11.UserNotLoggedIn,
-        ),
-    )
-
-
-def _explained(error: Exception, opened: OpenToken | None) -> str:
-    """What the module said, which is a class and seldom a text."""
-    what = f"{type(error).__name__}{f': {error}' if str(error) else ''}"
-    where = f"the {opened.identity} says" if opened else "the module says"
-    return f"{where} {what}, also with a new session. Check that the token is there and works"

@@ -10,6 +10,7 @@ TYPE_CHECKING = False  # typing's own would cost an import
 if TYPE_CHECKING:
     from typing import Any
 
+    from rolesanywhere_auth.testing._moto_backend import moto_backend
     from rolesanywhere_auth.testing.authority import CertificateAuthority
     from rolesanywhere_auth.testing.emulator import Emulator
     from rolesanywhere_auth.testing.service.limits import Limits
@@ -18,9 +19,10 @@ _ROOMS = {
     "CertificateAuthority": "authority",
     "Emulator": "emulator",
     "Limits": "service.limits",
+    "moto_backend": "_moto_backend",
 }
 
-__all__ = ["CertificateAuthority", "Emulator", "Limits"]
+__all__ = ["CertificateAuthority", "Emulator", "Limits", "moto_backend"]
 
 
 def __getattr__(name: str) -> Any:

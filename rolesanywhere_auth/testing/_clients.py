@@ -34,6 +34,16 @@ class Clients:
         )
 
 
+def check_role_duration(seconds: int) -> None:
+    """IAM's bounds of MaxSessionDuration.
+
+    Raises:
+        ValueError: *seconds* is out of them.
+    """
+    if not 3600 <= seconds <= 43200:
+        raise ValueError(f"max_session_duration must be 3600 to 43200 seconds, not {seconds}")
+
+
 def create_role(
     iam: Any,
     name: str,

@@ -17,6 +17,25 @@ def certificate_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def private_key_pem(private_key: Any) -> str:
+    """*private_key* in PEM (PKCS #8), not encrypted."""
+    return _pem(private_key, serialization.NoEncryption())
+
+
+def _pem(private_key: Any, encryption: serialization.KeySerializationEncryption) -> str:
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    pem: bytes = private_key.private_bytes(encoding, form, encryption)
+    return pem.decode()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read; its folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text)
+
+
 @dataclass(frozen=True)
 class LeafFiles:
     """Where `Leaf.write_to` put things; ``chain`` is None for a leaf that the root issued."""
@@ -80,16 +99,11 @@ class Leaf:
     @property
     def private_key_pem(self) -> str:
         """The private key in PEM (PKCS #8), not encrypted."""
-        return self._pem(serialization.NoEncryption())
+        return private_key_pem(self.private_key)
 
     def encrypted_private_key_pem(self, passphrase: str | bytes) -> str:
         """The private key in PEM (PKCS #8), encrypted."""
-        return self._pem(serialization.BestAvailableEncryption(_bytes(passphrase)))
-
-    def _pem(self, encryption: serialization.KeySerializationEncryption) -> str:
-        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        pem: bytes = self.private_key.private_bytes(encoding, form, encryption)
-        return pem.decode()
+        return _pem(self.private_key, serialization.BestAvailableEncryption(_bytes(passphrase)))
 
     def pkcs12(self, passphrase: str | bytes, friendly_name: str = "app") -> bytes:
         """A PKCS #12 file with the key, the certificate and the intermediates."""
@@ -113,9 +127,7 @@ class Leaf:
             folder / name for name in ("client.pem", "client.key", "client-chain.pem")
         )
         certificate.write_text(self.certificate_pem)
-        key.touch(mode=0o600)
-        key.chmod(0o600)
-        key.write_text(self.private_key_pem)
+        write_private(key, self.private_key_pem)
         if not self.chain:
             return LeafFiles(certificate, key, None)
         chain.write_text(self.chain_pem)

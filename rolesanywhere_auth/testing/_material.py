@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 KeyType = Literal[
@@ -139,6 +139,13 @@ def as_version_1(certificate: x509.Certificate, private_key: Any) -> x509.Certif
     """
     parts = _parts(_content(certificate.tbs_certificate_bytes))
     return _signed([p for p in parts if p[0] not in (0xA0, 0xA3)], 1, private_key, "sha256")
+
+
+def signature_algorithms(certificate: x509.Certificate) -> tuple[bytes, bytes]:
+    """The AlgorithmIdentifier inside what is signed, and the one beside the signature, in DER."""
+    parts = _parts(_content(certificate.tbs_certificate_bytes))
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    return parts[2 if parts[0][0] == 0xA0 else 1], _parts(_content(der))[1]
 
 
 def _signed(

@@ -20,11 +20,18 @@ class Workshop:
         self._service = service
         self._anchors: list[tuple[CertificateAuthority, str]] = []
         self._crls: dict[tuple[int, str], str] = {}
+        self._role_names: dict[str, int] = {}
 
     def forget(self) -> None:
-        """Forget which authority belongs to which trust anchor."""
+        """Forget which authority belongs to which trust anchor, and the names of roles."""
+        self._role_names.clear()
         self._anchors.clear()
         self._crls.clear()
+
+    def unused(self, role_name: str) -> str:
+        """*role_name*, or with a number behind it where it was given out before."""
+        self._role_names[role_name] = count = self._role_names.get(role_name, 0) + 1
+        return role_name if count == 1 else f"{role_name}-{count}"
 
     def trust_anchor(
         self, authority: CertificateAuthority, *, issuer: CertificateAuthority | None = None
@@ -83,10 +90,26 @@ class Workshop:
         self._crls[key] = self._call("/crls", members)["crl"]["crlId"]
 
     def _call(self, path: str, members: dict[str, Any], *, method: str = "POST") -> dict[str, Any]:
-        headers = (("Content-Type", "application/json"),)
-        request = Request(method, path, "", headers, json.dumps(members).encode())
-        answer = self._service.handle(request)
-        body: dict[str, Any] = json.loads(answer.body)
-        if answer.status >= 300:
-            raise ValueError(f"The emulator refused {method} {path}: {body['message']}")
-        return body
+        return call(self._service, path, members, method=method)
+
+
+def call(
+    service: Service,
+    path: str,
+    members: dict[str, Any],
+    *,
+    method: str = "POST",
+    query: str = "",
+) -> dict[str, Any]:
+    """One call of the control plane, in this process; the answer's body.
+
+    Raises:
+        ValueError: The service refused it; its own words.
+    """
+    headers = (("Content-Type", "application/json"),)
+    request = Request(method, path, query, headers, json.dumps(members).encode())
+    answer = service.handle(request, unmetered=True)
+    body: dict[str, Any] = json.loads(answer.body)
+    if answer.status >= 300:
+        raise ValueError(f"The emulator refused {method} {path}: {body['message']}")
+    return body

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rolesanywhere_auth.testing._flaws import Flaw, Plan, with_flaw
-from rolesanywhere_auth.testing._leaf import Leaf, LeafFiles, certificate_pem
+from rolesanywhere_auth.testing._leaf import Leaf, LeafFiles, certificate_pem, private_key_pem
 from rolesanywhere_auth.testing._material import (
     HashName,
     KeyType,
@@ -83,6 +83,28 @@ class CertificateAuthority:
         self.certificate = self._sign(builder.not_valid_after(end), subject, self._key)
         """The CA's certificate."""
 
+    @classmethod
+    def load(
+        cls,
+        certificate_pem: bytes,
+        private_key_pem: bytes,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> CertificateAuthority:
+        """A root CA that was written earlier, from its `certificate_pem` and `private_key_pem`.
+
+        Raises:
+            ValueError: One of them cannot be read, or they do not belong together.
+        """
+        ca = cls.__new__(cls)
+        ca._now, ca._above, ca._revoked = now, (), {}
+        ca.certificate = x509.load_pem_x509_certificate(certificate_pem)
+        ca._key = serialization.load_pem_private_key(private_key_pem, password=None)
+        if ca._key.public_key() != ca.certificate.public_key():
+            subject = ca.certificate.subject.rfc4514_string()
+            raise ValueError(f"the private key is not that of the CA certificate {subject!r}")
+        return ca
+
     def __repr__(self) -> str:
         return f"<CertificateAuthority {self.certificate.subject.rfc4514_string()!r}>"
 
@@ -90,6 +112,11 @@ class CertificateAuthority:
     def certificate_pem(self) -> str:
         """The CA's certificate in PEM, as for a trust anchor."""
         return certificate_pem(self.certificate)
+
+    @property
+    def private_key_pem(self) -> str:
+        """The CA's private key in PEM (PKCS #8), not encrypted."""
+        return private_key_pem(self._key)
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:

@@ -201,10 +201,12 @@ def test_a_module_that_does_not_start(shop: Shop) -> None:
     fail("C_Initialize 30 1")
     signer = PKCS11Signer(reference(), passphrase=PIN)
 
-    with pytest.raises(PrivateKeyLoadError, match=r"adapter.so does not start: DeviceError"):
-        signer.public_key()
-
-    check(signer)
+    for _ in range(2):
+        with pytest.raises(PrivateKeyLoadError, match=r"adapter.so does not start: DeviceError"):
+            signer.public_key()
+        check(PKCS11Signer(reference(), passphrase=PIN))
+        stop_modules()
+        fail("C_Initialize 30 1")
 
 
 @pytest.mark.parametrize(
@@ -636,8 +638,12 @@ def test_softhsm_while_it_writes(shop: Shop) -> None:
     fail("C_GetTokenInfo e0 3")
 
     check(signer)
+    found.stop()
+    fail("C_GetSlotList 5 2")
+    check(signer)
 
-    assert pauses == list(_pkcs11_module.RESTART_WAITS[: len(pauses)]) != []
+    assert pauses[:-1] == list(_pkcs11_module.RESTART_WAITS[: len(pauses) - 1]) != []
+    assert pauses[-1] == _pkcs11_module.RESTART_WAITS[0]
     found.stop()
 
 
@@ -790,7 +796,22 @@ def test_a_public_half_by_label_or_certificate(fresh: Shop) -> None:
     fresh.softhsm.add_key("prod", "certified", "09", fresh.leaf("app").private_key_pem)
     fresh.softhsm.delete("prod", "pubkey", "09")
     fresh.softhsm.add_certificate("prod", "certified", "09", fresh.der("app"))
+    fresh.softhsm.create("prod", CLASS="PUBLIC_KEY", **{
+        **common, "ID": b"\x09", "KEY_TYPE": "RSA", "MODULUS": b"\1", "PUBLIC_EXPONENT": b"\3",
+    })  # fmt: skip
     check(PKCS11Signer(reference("object=certified"), passphrase=PIN))
+
+    fresh.softhsm.create(
+        "prod", CLASS="PRIVATE_KEY", SIGN=True, VALUE=value, **{**common, "LABEL": ""}
+    )
+    fresh.softhsm.delete("prod", "cert", "09")
+    fresh.softhsm.create(
+        "prod", CLASS="CERTIFICATE", CERTIFICATE_TYPE="X_509", TOKEN=True, LABEL="damaged",
+        ID=b"\x09", VALUE=b"no certificate", SUBJECT=b"0\0",
+    )  # fmt: skip
+    for path in ("object=", "object=certified"):
+        with pytest.raises(PrivateKeyLoadError, match="does not tell this key's public half"):
+            PKCS11Signer(reference(path), passphrase=PIN).public_key()
 
 
 def test_keys_that_cannot_sign_in(fresh: Shop) -> None:
@@ -865,6 +886,27 @@ def test_a_module_without_the_usual_mechanism(shop: Shop, monkeypatch: pytest.Mo
     monkeypatch.setenv("ADAPTER_MECHANISM", "1041")  # and SoftHSM has no CKM_ECDSA_SHA256
     with pytest.raises(SigningError, match="says MechanismInvalid"):
         PKCS11Signer(reference(), passphrase=PIN).sign(DATA)
+
+
+def test_two_threads_that_lost_the_session(shop: Shop) -> None:
+    """Only the first one restarts the module."""
+    store = PKCS11Store(reference(), passphrase=PIN)
+    lost = store.use(lambda found, _: found, failure=SigningError, login=True)
+    store._renew(lost, pkcs11.SessionHandleInvalid())
+    anew = store.use(lambda found, _: found, failure=SigningError, login=True)
+    store._renew(lost, pkcs11.SessionHandleInvalid())
+
+    assert store.use(lambda found, _: found, failure=SigningError, login=True) is anew is not lost
+
+
+def test_another_token_in_the_slot(shop: Shop) -> None:
+    """It is not taken for the one that was there."""
+    store = PKCS11Store(reference(), passphrase=PIN)
+    opened = store.use(lambda found, _: found, failure=SigningError, login=False)
+    opened.identity = opened.identity._replace(serial="another")
+
+    with pytest.raises(CertificateLoadError, match="is not there any more"):
+        store.stamp()
 
 
 def test_any_bytes(shop: Shop) -> None:

@@ -810,23 +810,6 @@ def test_empty_common_name_gets_the_serial_as_source_identity(emulator, create_s
     assert session["assumedRoleUser"]["arn"].endswith("/0123")
 
 
-def test_profile_policies_count_into_the_packed_size(emulator, create_session):
-    """A longer session policy makes a larger packed size, at most 100."""
-    setup = emulator.set_up()
-    client = emulator.control_plane()
-    identifier = setup.profile_arn.rpartition("/")[2]
-    sizes = [create_session(setup).session["packedPolicySize"]]
-    for length in (1000, 5000):
-        client.update_profile(
-            profileId=identifier,
-            sessionPolicy="x" * length,
-            managedPolicyArns=["arn:aws:iam::aws:policy/ReadOnlyAccess"],
-        )
-        sizes.append(create_session(setup).session["packedPolicySize"])
-
-    assert sizes[0] < sizes[1] < sizes[2] == 100
-
-
 def test_answer_is_dated_by_the_emulators_clock(emulator, create_session):
     """The Date header tells the emulator's time, not the machine's."""
     answer = create_session(emulator.set_up())

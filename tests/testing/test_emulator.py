@@ -236,3 +236,26 @@ def test_two_setups_do_not_disturb_each_other(emulator, create_session):
     assert first.role_arn != second.role_arn
     for setup in (first, second):
         assert create_session(setup).status == 201
+
+
+def test_clock_goes_back_and_is_set():
+    """The clock can be put back, and set to a moment from which it goes on."""
+    emulator = Emulator()
+    start = datetime.now(timezone.utc)
+    emulator.advance(-3600)
+    assert timedelta(seconds=-3600) <= emulator.now() - start < timedelta(seconds=-3570)
+    moment = datetime(2031, 1, 1, tzinfo=timezone.utc)
+    emulator.set_time(moment)
+
+    first = emulator.now()
+
+    assert moment <= first < moment + timedelta(seconds=30)
+    assert emulator.now() >= first
+    with pytest.raises(ValueError, match="no time zone"):
+        emulator.set_time(datetime(2031, 1, 1))  # noqa: DTZ001
+
+
+def test_given_clock_cannot_be_set(emulator, now):
+    """An emulator with a given clock does not set it either."""
+    with pytest.raises(RuntimeError, match="move that one"):
+        emulator.set_time(now)

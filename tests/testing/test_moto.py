@@ -259,11 +259,14 @@ def test_in_process_session_ends(service, clock):
 
 
 def test_dropped_connection_is_an_error_in_process(service):
-    """An injected drop is a connection error for the in-process client."""
+    """A drop, and half an answer, are connection errors for the in-process client."""
     with mock_aws():
         _, request = prepare()
         service.faults.add(["drop"])
         with pytest.raises(ConnectionResetError):
+            in_process(request)
+        service.faults.next(1).half_body()
+        with pytest.raises(ConnectionResetError, match="half an answer"):
             in_process(request)
 
 

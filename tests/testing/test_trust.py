@@ -15,12 +15,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID, ObjectIdentifier
+from cryptography.x509.oid import ObjectIdentifier
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rolesanywhere_auth.testing.authority import CertificateAuthority
-from rolesanywhere_auth.testing.service import trust
+from rolesanywhere_auth.testing.service import algorithms, trust
 from rolesanywhere_auth.testing.service.algorithms import UNREADABLE, readable
 from rolesanywhere_auth.testing.service.wire import Refusal
 
@@ -179,6 +179,14 @@ def other_key() -> Case:
     return Case(leaf, [], case.anchors)
 
 
+def tampered() -> Case:
+    """The last bit of the leaf's signature is wrong."""
+    case = simple()
+    der = bytearray(case.leaf.certificate.public_bytes(serialization.Encoding.DER))
+    der[-1] ^= 1
+    return Case(Node(x509.load_der_x509_certificate(bytes(der)), KEYS[0]), [], case.anchors)
+
+
 def other_name() -> Case:
     """Signed by the anchor's key, but it names another issuer."""
     root = make("CN=Root", None, Spec(key=0))
@@ -298,6 +306,7 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
     "lower intermediate not sent": (lambda: below(Spec(), Spec(), skip=1), False),
     "loop": (loop, False),
     "signed by another key": (other_key, False),
+    "broken signature": (tampered, False),
     "names another issuer": (other_name, False),
     "leaf expired": (lambda: simple(Spec(False, usage=None, end=NOW - DAY / 2)), False),
     "leaf not yet valid": (lambda: simple(Spec(False, usage=None, start=NOW + DAY / 2)), False),
@@ -359,6 +368,10 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
     "URI host": (lambda: constrained(URI("https://Example:8/x"), permitted=[URI("example")]), True),
     "URI not permitted": (
         lambda: constrained(URI("https://a.example/x"), permitted=[URI("example")]),
+        False,
+    ),
+    "URI without a host": (
+        lambda: constrained(URI("urn:example:app"), excluded=[URI("example")]),
         False,
     ),
     "mail at host": (lambda: constrained(MAIL("a@B.example"), permitted=[MAIL("b.example")]), True),
@@ -426,7 +439,8 @@ def test_a_refusal_carries_its_reason() -> None:
         (below(Spec(ca=False)), "CN=CA 0 is no CA"),
         (below(Spec(usage="crl_sign")), "keyCertSign"),
         (below(Spec(path_length=0), Spec()), "CN=CA 0 allows 0 CAs below it, not 1"),
-        (other_key(), "CN=leaf is not signed by the key of its issuer"),
+        (other_key(), "CN=leaf is of another issuer, says its authorityKeyIdentifier"),
+        (tampered(), "CN=leaf is not signed by the key of its issuer"),
         (simple(root=Spec(extensions=[(UNKNOWN, True)])), "1.3.6.1.4.1.55555.1"),
         (constrained(DNS("a"), excluded=[DNS("a")]), "outside the name constraints of CN=CA"),
     ):
@@ -489,9 +503,79 @@ def test_all_kinds_of_keys_make_paths(key_type: Any) -> None:
     assert path == (leaf.certificate, *leaf.chain, root.certificate)
     trust.check_leaf(leaf.certificate, at=NOW)
     assert trust.load_anchor_bundle(root.certificate_pem) == (root.certificate,)
-    root.revoke(leaf.chain[0])
-    crl = trust.load_crl(root.crl_der())
-    refused(lambda: trust.check_revocation(path, [crl], at=NOW), "Certificate revoked")
+
+
+def renamed_algorithm(old: str, new: str, *, count: int, key_type: Any = "ec-p256") -> Case:
+    """A leaf whose signature algorithm is replaced in *count* of the two places, signed anew."""
+    root = CertificateAuthority(key_type=key_type, now=clock)
+    leaf = root.issue().certificate
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    places = [bytes.fromhex(oid) for oid in (old, new)]
+    assert der.count(places[0]) == 2
+    odd = der.replace(*places, count)
+    anchor = Node(root.certificate, KEYS[0])
+    return Case(Node(x509.load_der_x509_certificate(odd), KEYS[0]), [], [anchor])
+
+
+SHA256, SHA512 = "06082a8648ce3d040302", "06082a8648ce3d040304"
+RSA_SHA256 = "06092a864886f70d01010b0500"
+ML_DSA_44, ML_DSA_65 = "0609608648016503040311", "0609608648016503040312"
+
+
+def test_the_two_names_of_the_signature_algorithm_must_agree() -> None:
+    """RFC 5280, 4.1.1.2: the one inside what is signed, and the one beside the signature."""
+    case = renamed_algorithm(SHA256, SHA512, count=1)
+    refused(case.path, UNTRUSTED, "is not signed by the key of its issuer")
+
+
+def test_a_signature_must_be_of_the_kind_of_the_key() -> None:
+    """An EC signature under an RSA key's name, one of ML-DSA-44 under the name of ML-DSA-65."""
+    wide = "300d" + RSA_SHA256
+    other = "300d06092a8648ce3d040302000000"  # as long, and nothing known
+    case = renamed_algorithm(wide, other, count=2, key_type="rsa-2048")
+    refused(case.path, UNTRUSTED, "weaker than SHA-256")
+    root = CertificateAuthority(key_type="rsa-2048", now=clock).certificate
+    named = x509.Name(root.subject)
+    leaf = make(
+        "CN=leaf", Node(make(named.rfc4514_string(), None, Spec()).certificate, KEYS[0]), LEAF
+    )
+    bare = algorithms.check_signature
+    with pytest.raises(TypeError, match="not of the key's kind"):
+        bare(leaf.certificate, root)
+
+
+def test_a_signature_under_the_name_of_another_ml_dsa_is_refused() -> None:
+    """Although the key itself would confirm it."""
+    pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    case = renamed_algorithm(ML_DSA_44, ML_DSA_65, count=2, key_type="ml-dsa-44")
+    with pytest.raises(TypeError, match="not ML-DSA's"):
+        algorithms.check_signature(case.leaf.certificate, case.anchors[0].certificate)
+    refused(case.path, UNTRUSTED, "is not signed by the key of its issuer")
+
+
+def test_a_ca_with_a_key_that_the_service_does_not_take_issues_nothing() -> None:
+    """secp256k1, although `cryptography` could check it."""
+    key = ec.generate_private_key(ec.SECP256K1())
+    root = make("CN=Root", None, Spec())
+    builder = x509.CertificateBuilder(
+        root.certificate.subject,
+        root.certificate.subject,
+        key.public_key(),
+        7,
+        NOW - DAY,
+        NOW + DAY,
+    )
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    odd = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
+    leaf = make("CN=leaf", Node(odd, key), LEAF)  # type: ignore[arg-type]
+    refused(Case(leaf, [], [Node(odd, key)]).path, UNTRUSTED, "CN=Root: the key is not RSA")
+
+
+def test_a_required_certificate_policy_is_asked_for() -> None:
+    """A path without any policy fails where a CA requires one."""
+    required = x509.PolicyConstraints(0, None)
+    case = below(Spec(extensions=[(required, True)]))
+    refused(case.path, UNTRUSTED, "requires an explicit certificate policy")
 
 
 def test_a_uri_that_is_none_cannot_be_judged() -> None:
@@ -650,106 +734,3 @@ def test_an_unfit_anchor_is_invalid(spec: Spec, message: str) -> None:
     certificate = make("CN=Root", None, spec).certificate
     refused(lambda: trust.check_anchor(certificate), message)
     refused(lambda: trust.load_anchor_bundle(pem([certificate])), message)
-
-
-# Revocation
-
-
-@dataclass
-class Revocation:
-    """A root, an intermediate, two leaves below it."""
-
-    root: CertificateAuthority
-    ca: CertificateAuthority
-    path: tuple[x509.Certificate, ...]
-    other: tuple[x509.Certificate, ...]
-
-
-@pytest.fixture
-def pki() -> Revocation:
-    """A fresh PKI, as revoking changes it."""
-    root = CertificateAuthority(now=clock)
-    ca = root.intermediate()
-    above = (ca.certificate, root.certificate)
-    return Revocation(
-        root, ca, (ca.issue("a").certificate, *above), (ca.issue("b").certificate, *above)
-    )
-
-
-def test_a_revoked_leaf_is_refused(pki: Revocation, tmp_path: Path) -> None:
-    """The leaf on its CA's list is refused, another one is not; openssl agrees."""
-    pki.ca.revoke(pki.path[0])
-    crls = [trust.load_crl(pki.ca.crl_pem().encode())]
-    refused(
-        lambda: trust.check_revocation(pki.path, crls, at=NOW),
-        "Certificate revoked",
-        f"CN=a, serial {pki.path[0].serial_number}, is on the CRL of CN=Test Intermediate CA",
-    )
-    trust.check_revocation(pki.other, crls, at=NOW)
-    assert not openssl_accepts(tmp_path, pki.path, pki.ca.crl_pem())
-    assert openssl_accepts(tmp_path, pki.other, pki.ca.crl_pem())
-
-
-def openssl_accepts(folder: Path, path: Sequence[x509.Certificate], crl: str) -> bool:
-    """The verdict of ``openssl verify -crl_check`` on the leaf of *path*."""
-    files = {"leaf": pem(path[:1]), "chain": pem(path[1:-1]), "root": pem(path[-1:]), "crl": crl}
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    command = ["openssl", "verify", "-crl_check", "-attime", str(int(NOW.timestamp()))]
-    command += ["-CAfile", "root", "-untrusted", "chain", "-CRLfile", "crl", "leaf"]
-    return not subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
-
-
-def test_a_revoked_intermediate_is_refused(pki: Revocation) -> None:
-    """All below a revoked CA are refused."""
-    pki.root.revoke(pki.ca)
-    crls = [trust.load_crl(pki.root.crl_der())]
-    for path in (pki.path, pki.other):
-        refused(lambda p=path: trust.check_revocation(p, crls, at=NOW), "Certificate revoked")
-
-
-def test_foreign_crls_do_not_count(pki: Revocation) -> None:
-    """Neither another CA's list, nor one of the right name with another's signature."""
-    serial_number = pki.path[0].serial_number
-    namesake = CertificateAuthority("Test Intermediate CA", now=clock)
-    strange = CertificateAuthority("Test Intermediate CA", key_type="rsa-2048", now=clock)
-    for authority in (pki.root, namesake, strange):
-        authority.revoke(serial_number)
-    crls = [trust.load_crl(ca.crl_der()) for ca in (pki.root, namesake, strange)]
-    trust.check_revocation(pki.path, crls, at=NOW)
-
-
-def test_an_outdated_crl_counts_and_a_future_one_does_not(pki: Revocation) -> None:
-    """Past nextUpdate it still revokes; before thisUpdate it does not yet."""
-    pki.ca.revoke(pki.path[0])
-    old = trust.load_crl(pki.ca.crl_der(last_update=NOW - 2 * DAY, next_update=NOW - DAY))
-    refused(lambda: trust.check_revocation(pki.path, [old], at=NOW), "Certificate revoked")
-    trust.check_revocation(pki.other, [old], at=NOW)
-    future = trust.load_crl(pki.ca.crl_der(last_update=NOW + DAY))
-    trust.check_revocation(pki.path, [future], at=NOW)
-    refused(lambda: trust.check_revocation(pki.path, [future], at=NOW + DAY), "Certificate revoked")
-
-
-@pytest.mark.parametrize("data", [b"", b"hello", b"-----BEGIN X509 CRL-----\nAAAA\n"])
-def test_what_is_no_crl_is_invalid(data: bytes) -> None:
-    """A CRL is PEM or DER."""
-    message = "crlData is not a certificate revocation list in PEM or DER"
-    with pytest.raises(Refusal) as raised:
-        trust.load_crl(data)
-    assert (raised.value.code, raised.value.message) == ("ValidationException", message)
-
-
-def test_weak_crls_are_invalid() -> None:
-    """A signature that will not be checked must not pass for an empty list."""
-    builder = x509.CertificateRevocationListBuilder(x509.Name([]), NOW, NOW + DAY)
-    data = builder.sign(KEYS[0], hashes.SHA224()).public_bytes(serialization.Encoding.DER)
-    refused(lambda: trust.load_crl(data), "crlData must be signed with SHA-256 or stronger")
-
-
-def test_delta_crls_are_invalid() -> None:
-    """A list that is only a part of one must not be taken for the whole."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Root")])
-    builder = x509.CertificateRevocationListBuilder(name, NOW, NOW + DAY)
-    builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
-    data = builder.sign(KEYS[0], hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    refused(lambda: trust.load_crl(data), "crlData has critical extensions unknown here: 2.5.29.27")

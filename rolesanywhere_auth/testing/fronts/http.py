@@ -6,13 +6,13 @@ import contextlib
 import logging
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.faults import Dropped, RawAnswer
 from rolesanywhere_auth.testing.service.wire import Refusal, Request
 
@@ -23,16 +23,35 @@ _LINGER_SECONDS = 2
 _LINGER_BYTES = 16 * 1024 * 1024
 
 
+class Answering(Protocol):
+    """Who answers requests: the service itself, or somebody who stands before it."""
+
+    def handle(self, request: Request) -> RawAnswer:
+        """Answer one request."""
+
+    def refuse(self, refusal: Refusal) -> RawAnswer:
+        """The answer for a request that could not be read."""
+
+
 class HTTPFront:
     """One listening socket in a thread of its own; `stop` closes it and every connection.
 
     Args:
         service: who answers.
         tls: a server context makes it HTTPS.
+        host: the address to listen on.
+        port: 0 for a free one.
     """
 
-    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
-        self._server = _Server(service, tls)
+    def __init__(
+        self,
+        service: Answering,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self._server = _Server(service, tls, (host, port))
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -42,7 +61,7 @@ class HTTPFront:
 
     @property
     def port(self) -> int:
-        """The port that the system gave."""
+        """The port, also where the system chose it."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
@@ -62,13 +81,17 @@ class _Server(ThreadingHTTPServer):
     # A benchmark may open many connections at once; the default of 5 would refuse some.
     request_queue_size = 128
 
-    def __init__(self, service: Service, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, service: Answering, tls: ssl.SSLContext | None, address: tuple[str, int]
+    ) -> None:
         self.service = service
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         self._closed = False
-        super().__init__(("127.0.0.1", 0), _Handler)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        super().__init__(address, _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Speak TLS in the connection's own thread, where a slow client harms nobody else."""
@@ -122,10 +145,19 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self._service().handle(self._request())
         except Refusal as refusal:
             self._turn_away(refusal)
-        except Dropped:
+        except Dropped as dropped:
             self.close_connection = True
+            if dropped.reset:
+                self._reset()
         else:
+            self.close_connection |= answer.hang_up
             self._write(answer)
+
+    def _reset(self) -> None:
+        """Close the socket at once, with an RST, under everything that would say goodbye."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        socket.close(self.connection.detach())
 
     # http.server looks for one method each, by these names.
     do_DELETE = do_GET = do_HEAD = handle_method  # noqa: N815
@@ -159,17 +191,22 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are logged at DEBUG, without their headers."""
         _logger.debug(format, *args)
 
-    def _service(self) -> Service:
+    def _service(self) -> Answering:
         return cast("_Server", self.server).service
 
     def _request(self) -> Request:
         path, _, query = self.path.partition("?")
+        tls = self.connection if isinstance(self.connection, ssl.SSLSocket) else None
+        cipher = tls.cipher() if tls else None
         return Request(
             method=self.command,
             path=path,
             query=query,
             headers=tuple(self.headers.items()),
             body=self._body(),
+            source_ip=self.client_address[0],
+            tls_version=tls.version() if tls else None,
+            cipher_suite=cipher[0] if cipher else None,
         )
 
     def _body(self) -> bytes:

@@ -12,8 +12,7 @@ roles of moto's STS is exchanged for one that leaves them out once they expired
 by the emulator's clock. An expired session is then as good as unknown: moto's
 ``get_caller_identity`` no longer names the role, and under enforcement a call is
 refused as ``InvalidClientTokenId`` or, by S3, ``InvalidAccessKeyId`` (AWS says
-``ExpiredToken``). What moto's IAM does not do, this does not add: session
-policies, session tags and source identity do not restrict what a session may do.
+``ExpiredToken``). What such a session may do is judged in `moto_enforcement`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -34,7 +33,9 @@ from moto.core.base_backend import BackendDict, BaseBackend
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
+from rolesanywhere_auth.testing.fronts.moto_enforcement import Enforcement
 from rolesanywhere_auth.testing.fronts.moto_iam import ca_certificate, identify
+from rolesanywhere_auth.testing.fronts.moto_sessions import Vended, sessions_of
 from rolesanywhere_auth.testing.service.core import Service
 from rolesanywhere_auth.testing.service.directory import Grant, Role, SessionKeys
 from rolesanywhere_auth.testing.service.faults import Dropped
@@ -62,9 +63,11 @@ class Registration:
         module = types.ModuleType(_MODULE)
         module.__dict__[f"{_NAME}_backends"] = BackendDict(_backend_class(service), _NAME)
         sys.modules[_MODULE] = module
+        self._enforcement = Enforcement()
 
     def unregister(self) -> None:
         """Take the add-on out of moto again."""
+        self._enforcement.remove()
         backend_index.backend_url_patterns.remove(self._pattern)
         if self._before is None:
             del sys.modules[_MODULE]
@@ -103,18 +106,20 @@ class MotoDirectory:
         partition, account_id = _place(arn)
         # Not get_role_by_arn(): moto renamed what that raises.
         roles = {role.arn: role for role in iam_backends[account_id][partition].get_roles()}
-        role = roles[arn]
-        return Role(arn, role.assume_role_policy_document, int(role.max_session_duration or 3600))
+        return _role(roles[arn])
+
+    def roles(self) -> list[Role]:
+        """All roles in moto's IAM."""
+        accounts = list(iam_backends.values())
+        backends = [backend for account in accounts for backend in list(account.values())]
+        return [_role(role) for backend in backends for role in backend.get_roles()]
 
     def mint(self, grant: Grant) -> SessionKeys:
         """Keys of a session that moto's STS knows until it expires."""
         partition, account_id = _place(grant.role_arn)
-        backend = sts_backends[account_id][partition]
-        if not isinstance(backend.assumed_roles, _Sessions):
-            backend.assumed_roles = _Sessions(backend.assumed_roles, clock=self._clock)
-        sessions = backend.assumed_roles
+        sessions = sessions_of(account_id, partition, clock=self._clock)
         sessions.prune()
-        session = backend.assume_role(
+        session = sts_backends[account_id][partition].assume_role(
             region_name=grant.region,
             role_session_name=grant.session_name,
             role_arn=grant.role_arn,
@@ -122,7 +127,7 @@ class MotoDirectory:
             duration=grant.duration_seconds,
             external_id="",
         )
-        sessions.expirations[session.access_key_id] = grant.expiration
+        sessions.vended[session.access_key_id] = Vended(grant, session.user_id)
         return SessionKeys(
             access_key_id=session.access_key_id,
             secret_access_key=session.secret_access_key,
@@ -141,29 +146,6 @@ class MotoDirectory:
 
     def clear(self) -> None:
         """Nothing: moto resets its roles and sessions itself."""
-
-
-class _Sessions(list[Any]):
-    """moto's list of assumed roles, without those of ours that expired."""
-
-    def __init__(self, sessions: Iterable[Any], *, clock: Callable[[], datetime]) -> None:
-        super().__init__(sessions)
-        self.expirations: dict[str, datetime] = {}
-        self._clock = clock
-
-    def __iter__(self) -> Iterator[Any]:
-        # A copy: moto's threads iterate while others append.
-        return iter([item for item in super().__iter__() if not self._is_stale(item)])
-
-    def prune(self) -> None:
-        """Let go of the expired ones for good."""
-        self[:] = list(self)
-        kept = {item.access_key_id for item in self}
-        self.expirations = {key: end for key, end in self.expirations.items() if key in kept}
-
-    def _is_stale(self, session: Any) -> bool:
-        expiration = self.expirations.get(session.access_key_id)
-        return expiration is not None and expiration <= self._clock()
 
 
 def moto_service(
@@ -192,6 +174,11 @@ def create_administrator(account_id: str, *, region: str) -> tuple[str, str]:
     backend.put_user_policy(name, "everything", json.dumps(document))
     key = backend.create_access_key(name)
     return key.access_key_id, key.secret_access_key
+
+
+def _role(role: Any) -> Role:
+    seconds = int(role.max_session_duration or 3600)
+    return Role(role.arn, role.assume_role_policy_document, seconds)
 
 
 def _place(arn: str) -> tuple[str, str]:
@@ -229,8 +216,11 @@ def _answer(service: Service, request: Any, full_url: str, headers: Any) -> Moto
         return answer.status, dict(answer.headers), answer.body
     try:
         answer = service.handle(received)
-    except Dropped:
-        raise ConnectionResetError("The emulator was told to drop the connection.") from None
+    except Dropped as dropped:
+        raise ConnectionResetError(str(dropped)) from None
+    if answer.hang_up:
+        # Half an answer does not go through moto; none comes closest.
+        raise ConnectionResetError("The emulator was told to send half an answer.")
     return answer.status, dict(answer.headers), answer.body
 
 

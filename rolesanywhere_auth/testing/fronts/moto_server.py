@@ -21,13 +21,23 @@ class MotoServer:
         service: who answers for Roles Anywhere.
         account_id: the account of `administrator`.
         region: its Region.
+        host: the address to listen on.
+        port: 0 for a free one.
     """
 
-    def __init__(self, service: Service, *, account_id: str, region: str) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        account_id: str,
+        region: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self._account_id = account_id
         self._region = region
         self._registration = register(service)
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
         self._logger = logging.getLogger("werkzeug")
         self._level = logging.NOTSET
         self.administrator = ("", "")

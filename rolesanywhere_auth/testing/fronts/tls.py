@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ _CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Roles Anywhere em
 _SERVER_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Roles Anywhere emulator")])
 
 
-def server_context(directory: Path, *, region: str) -> tuple[ssl.SSLContext, Path]:
-    """A TLS context for loopback and the service's host names in *region*.
+def server_context(
+    directory: Path, *, region: str, names: Sequence[str] = ()
+) -> tuple[ssl.SSLContext, Path]:
+    """A TLS context for loopback, *names* and the service's host names in *region*.
 
     Returns:
         The context, and the path of the PEM file in *directory* that verifies it.
@@ -32,7 +35,7 @@ def server_context(directory: Path, *, region: str) -> tuple[ssl.SSLContext, Pat
     # TLS clients verify by the machine's clock; the emulator's own may run ahead of it.
     now = datetime.now(timezone.utc)
     ca = _ca(ca_key, now)
-    server = _server(ca, ca_key, key.public_key(), now=now, region=region)
+    server = _server(ca, ca_key, key.public_key(), now=now, names=_names(region, names))
     bundle = directory / "ca-bundle.pem"
     bundle.write_bytes(ca.public_bytes(Encoding.PEM))
     chain = directory / "server.pem"
@@ -57,7 +60,7 @@ def _server(
     key: ec.EllipticCurvePublicKey,
     *,
     now: datetime,
-    region: str,
+    names: list[x509.GeneralName],
 ) -> x509.Certificate:
     # OpenSSL's strict mode, Python 3.13's default, wants the key identifiers.
     builder = _builder(_SERVER_NAME, ca.subject, key, now)
@@ -70,16 +73,22 @@ def _server(
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
-    builder = builder.add_extension(x509.SubjectAlternativeName(_names(region)), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(ca_key, hashes.SHA256())
 
 
-def _names(region: str) -> list[x509.GeneralName]:
+def _names(region: str, more: Sequence[str]) -> list[x509.GeneralName]:
     hosts = ["localhost"]
     for service in ("rolesanywhere", "rolesanywhere-fips"):
         hosts += [f"{service}.{region}.{suffix}" for suffix in _DNS_SUFFIXES]
-    addresses = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    return [*addresses, *(x509.DNSName(host) for host in hosts)]
+    return [_name(text) for text in dict.fromkeys(("127.0.0.1", "::1", *hosts, *more))]
+
+
+def _name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
 
 
 def _builder(

@@ -7,11 +7,13 @@ list curves.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from rolesanywhere_auth.testing._material import signature_algorithms
 
 KeyKind = Literal["RSA", "ECDSA", "MLDSA"]
 
@@ -76,3 +78,36 @@ def has_strong_signature(signed: x509.Certificate | x509.CertificateRevocationLi
     except (UnsupportedAlgorithm, ValueError):
         return False
     return digest is not None and digest.digest_size >= 32
+
+
+def check_signature(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    """That the *issuer*'s key, of a kind that `key_kind` knows, signed the certificate.
+
+    `cryptography` has ``verify_directly_issued_by``, which wants the names of both to
+    be equal letter by letter; RFC 5280, section 7.1, does not.
+
+    Raises:
+        InvalidSignature: It did not.
+        ValueError: The algorithm named in the certificate is not that of the signature
+            (RFC 5280, 4.1.1.2).
+        TypeError: It is not of the key's kind.
+        UnsupportedAlgorithm: It is of a kind that `cryptography` does not know.
+    """
+    inner, outer = signature_algorithms(certificate)
+    if inner != outer:
+        raise ValueError("two different signature algorithms are named")
+    key: Any = issuer.public_key()
+    signed = (certificate.signature, certificate.tbs_certificate_bytes)
+    if issuer.public_key_algorithm_oid.dotted_string in _ML_DSA_OIDS:
+        if certificate.signature_algorithm_oid != issuer.public_key_algorithm_oid:
+            raise TypeError("the signature is not ML-DSA's, as the key is")
+        key.verify(*signed)
+        return
+    scheme = certificate.signature_algorithm_parameters
+    digest: Any = certificate.signature_hash_algorithm
+    if isinstance(key, rsa.RSAPublicKey) and isinstance(scheme, (padding.PKCS1v15, padding.PSS)):
+        key.verify(*signed, scheme, digest)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(scheme, ec.ECDSA):
+        key.verify(*signed, scheme)
+    else:
+        raise TypeError("the signature is not of the key's kind")

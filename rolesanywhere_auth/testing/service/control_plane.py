@@ -8,8 +8,9 @@ IAM, its front checks who calls and hands a `Caller` on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from rolesanywhere_auth.testing.service import crls, profiles, subjects, tags, trust_anchors
 from rolesanywhere_auth.testing.service.callers import Caller, resource_of
@@ -27,6 +28,8 @@ HANDLERS: dict[str, Handler] = {
     **subjects.HANDLERS,
     **tags.HANDLERS,
 }
+
+Observe = Callable[[str, Mapping[str, Any] | None], None]
 
 
 class ControlPlane:
@@ -59,8 +62,10 @@ class ControlPlane:
         self._limits = limits
         self._codec = Codec()
 
-    def handle(self, request: Request, *, now: datetime) -> Response:
+    def handle(self, request: Request, *, now: datetime, observe: Observe) -> Response:
         """Answer *request*.
+
+        *observe* is told the operation's name, then its members too.
 
         Raises:
             Refusal: for a path the model lacks (404), an operation the emulator lacks
@@ -74,6 +79,7 @@ class ControlPlane:
             )
             raise Refusal(404, "UnknownOperationException", text)
         operation, uri = found
+        observe(operation.name, None)
         handler = HANDLERS.get(operation.name)
         if handler is None:
             text = f"This emulator does not implement {operation.name}."
@@ -82,6 +88,7 @@ class ControlPlane:
         root = f"arn:{partition_of(shelf.region)}:iam::{shelf.account_id}:root"
         caller = request.caller or Caller(root)
         members = self._codec.parse(operation, uri, request)
+        observe(operation.name, members)
         caller.check(f"rolesanywhere:{operation.name}", resource_of(members, shelf))
         call = Call(
             members=members,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Any
 
-from rolesanywhere_auth.testing.service.audit import Event
+from rolesanywhere_auth.testing.service.audit import Attempt, Event, Operation, Trail
 from rolesanywhere_auth.testing.service.control_plane import ControlPlane
 from rolesanywhere_auth.testing.service.create_session import CreateSession
 from rolesanywhere_auth.testing.service.directory import Directory
-from rolesanywhere_auth.testing.service.faults import Faults, RawAnswer, raw
+from rolesanywhere_auth.testing.service.fault_verbs import Faults, Wait
+from rolesanywhere_auth.testing.service.faults import Call, RawAnswer, raw
 from rolesanywhere_auth.testing.service.limits import Limits
-from rolesanywhere_auth.testing.service.state import State
+from rolesanywhere_auth.testing.service.metrics import Metrics, Notices
+from rolesanywhere_auth.testing.service.quotas import Quotas
+from rolesanywhere_auth.testing.service.state import State, TrustAnchor
 from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
 
 _logger = logging.getLogger("rolesanywhere_auth.testing")
@@ -31,6 +37,8 @@ class Service:
         random: a source of random bytes, ``os.urandom`` outside of tests.
         strict: refuse what AWS tolerates and only records in CloudTrail.
         max_skew: how far ``X-Amz-Date`` may be from *clock*.
+        quotas: refuse calls above AWS's quotas of calls a second.
+        wait: waits for an event, so many seconds at most.
         limits: the quotas of each account and Region; by default AWS's.
     """
 
@@ -44,15 +52,22 @@ class Service:
         random: Callable[[int], bytes],
         strict: bool = False,
         max_skew: timedelta = timedelta(minutes=5),
+        quotas: bool = False,
+        wait: Wait = threading.Event.wait,
         limits: Limits | None = None,
     ) -> None:
-        self.state = State()
-        self.events: list[Event] = []
-        self.faults = Faults()
-        self.directory = directory
-        self.account_id = account_id
         self._clock = clock
         self._random = random
+        self.state = State()
+        self.trail = Trail(
+            account_id=account_id, region=region, new_id=self._new_id, watch=self._count
+        )
+        self.metrics = Metrics(self._anchors, clock=clock)
+        self._notices = Notices(self._anchors, clock=clock, new_id=self._new_id)
+        self.faults = Faults(clock=clock, wait=wait)
+        self._quotas = Quotas(clock=clock, enforced=quotas)
+        self.directory = directory
+        self.account_id = account_id
         self._control_plane = ControlPlane(
             self.state,
             account_id=account_id,
@@ -64,55 +79,110 @@ class Service:
         self._create_session = CreateSession(
             self.state,
             directory=directory,
-            events=self.events,
+            trail=self.trail,
             new_id=self._new_id,
             max_skew=max_skew,
             strict=strict,
+            admit=self._quotas.admit_sign_in,
         )
 
-    def handle(self, request: Request) -> RawAnswer:
+    @property
+    def events(self) -> list[Event]:
+        """One event per CreateSession, the last 10,000, oldest first."""
+        return list(self.trail.sign_ins)
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What EventBridge would have got about certificates that end soon."""
+        with self.state.lock:
+            return self._notices.all()
+
+    def handle(self, request: Request, *, unmetered: bool = False) -> RawAnswer:
         """Answer one request; every answer has a request ID and the emulator's ``Date``.
 
+        Args:
+            request: what came in.
+            unmetered: do not count it against the quotas.
+
         Raises:
-            Dropped: an injected fault wants the connection closed without an answer.
+            Dropped: a fault wants the connection closed without an answer.
         """
-        is_session = request.method == "POST" and request.path == "/sessions"
-        answer = self.faults.take(request) if is_session else None
         request_id = self._new_id()
-        now = self._clock().astimezone(timezone.utc)
-        if answer is None:
-            answer = raw(self._respond(request, now, request_id, is_session=is_session))
-        return _dressed(answer, now, request_id)
+        if request.method == "POST" and request.path == "/sessions":
+            call = Call(request)
+            answer = self.faults.run(call, lambda: self._sign_in(call, request_id))
+            return _dressed(answer, self._now() + call.conditions.skew, request_id)
+        answer = self._administer(request, request_id, unmetered=unmetered)
+        return _dressed(answer, self._now(), request_id)
 
     def refuse(self, refusal: Refusal) -> RawAnswer:
         """The answer for a request that a front could not read."""
-        now = self._clock().astimezone(timezone.utc)
-        return _dressed(raw(refusal.response()), now, self._new_id())
+        return _dressed(raw(refusal.response()), self._now(), self._new_id())
 
     def clear(self) -> None:
         """Forget resources, subjects, sessions, roles, events and faults."""
         with self.state.lock:
             self.state.clear()
-            self.events.clear()
+            self.trail.clear()
+            self.metrics.clear()
+            self._notices.clear()
             self.faults.clear()
+            self._quotas.clear()
             self.directory.clear()
 
-    def _respond(
-        self, request: Request, now: datetime, request_id: str, *, is_session: bool
-    ) -> Response:
+    def _sign_in(self, call: Call, request_id: str) -> RawAnswer:
+        now = self._now() + call.conditions.skew
+        return self._respond(
+            call.request,
+            lambda: self._create_session.handle(
+                call.request, now=now, request_id=request_id, conditions=call.conditions
+            ),
+        )
+
+    def _administer(self, request: Request, request_id: str, *, unmetered: bool) -> RawAnswer:
+        caller = request.caller
+        operation = Operation(request, request_id, self._now(), caller.arn if caller else None)
+
+        def observe(name: str, members: Mapping[str, Any] | None) -> None:
+            operation.name, operation.members = name, members
+            if members is None and not unmetered:
+                self._quotas.admit(request)
+
+        def respond() -> Response:
+            try:
+                answer = self._control_plane.handle(request, now=operation.now, observe=observe)
+            except Refusal as refusal:
+                self.trail.operation(operation, refusal=refusal)
+                raise
+            self.trail.operation(operation, answer=answer)
+            return answer
+
+        return self._respond(request, respond)
+
+    def _respond(self, request: Request, respond: Callable[[], Response]) -> RawAnswer:
         with self.state.lock:
             try:
-                if is_session:
-                    return self._create_session.handle(request, now=now, request_id=request_id)
-                return self._control_plane.handle(request, now=now)
+                return raw(respond())
             except Refusal as refusal:
-                return refusal.response()
+                return raw(refusal.response())
             except Exception as error:
                 # A fault of the emulator must reach the client as an answer, and the
                 # test's author as a log record.
                 _logger.exception("The emulator failed at %s %s", request.method, request.path)
                 text = f"The emulator failed: {type(error).__name__}. Its log has the details."
-                return Refusal(500, "InternalServerException", text).response()
+                return raw(Refusal(500, "InternalServerException", text).response())
+
+    def _count(self, attempt: Attempt, event: Event) -> None:
+        self.metrics.count(event)
+        if event.error_code is None:
+            self._notices.used(attempt)
+
+    def _anchors(self) -> list[TrustAnchor]:
+        with self.state.lock:
+            return self.state.all(TrustAnchor)
+
+    def _now(self) -> datetime:
+        return self._clock().astimezone(timezone.utc)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._random(16), version=4))
@@ -122,4 +192,4 @@ def _dressed(answer: RawAnswer, now: datetime, request_id: str) -> RawAnswer:
     present = {name.lower() for name, _ in answer.headers}
     extra = (("x-amzn-RequestId", request_id), ("Date", format_datetime(now, usegmt=True)))
     missing = tuple(item for item in extra if item[0].lower() not in present)
-    return RawAnswer(answer.status, (*answer.headers, *missing), answer.body)
+    return replace(answer, headers=(*answer.headers, *missing))

@@ -7,26 +7,31 @@ trust policy last. `CreateSession._decide` is the order; each check is one funct
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.testing.service import (
     attributes,
-    policy,
+    revocation,
     subjects,
     texts,
     trust,
     validation,
 )
-from rolesanywhere_auth.testing.service.audit import Event
+from rolesanywhere_auth.testing.service.audit import Attempt, Trail
 from rolesanywhere_auth.testing.service.directory import Directory, Grant, Role, SessionKeys
+from rolesanywhere_auth.testing.service.faults import Conditions
 from rolesanywhere_auth.testing.service.parameters import (
     ROLE_SESSION_NAME_RULES,
     Parameters,
     read_parameters,
+)
+from rolesanywhere_auth.testing.service.role_policies import (
+    check_session_policies,
+    check_trust_policy,
+    packed_size,
 )
 from rolesanywhere_auth.testing.service.signature import VerifiedSignature, verify_signature
 from rolesanywhere_auth.testing.service.state import (
@@ -38,28 +43,10 @@ from rolesanywhere_auth.testing.service.state import (
     TrustAnchor,
     partition_of,
 )
-from rolesanywhere_auth.testing.service.wire import Refusal, Request, Response
+from rolesanywhere_auth.testing.service.wire import Reason, Refusal, Request, Response
 
 if TYPE_CHECKING:
     from cryptography import x509
-
-# The role must let the service do all three, each judged on its own (UG/trust-model).
-_ACTIONS = ("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")
-_POLICY_LIMIT = 2048
-
-
-@dataclass
-class _Attempt:
-    """What is known of one call so far: it fills the audit event and the subject."""
-
-    request_id: str
-    now: datetime
-    parameters: Parameters | None = None
-    signature: VerifiedSignature | None = None
-    shelf: Shelf | None = None
-    authenticated: bool = False
-    session_name: str | None = None
-    duration_seconds: int | None = None
 
 
 class CreateSession:
@@ -68,11 +55,12 @@ class CreateSession:
     Args:
         state: where trust anchors, profiles, CRLs and subjects are kept.
         directory: who knows the roles and mints the keys.
-        events: the audit trail, which each call lengthens by one.
+        trail: the audit trail, which each call lengthens by one.
         new_id: makes the UUID of a new subject.
         max_skew: how far ``X-Amz-Date`` may be from the emulator's clock.
         strict: refuse what AWS tolerates and only records (unsigned headers, a
             declared algorithm that is not the key's, an empty body).
+        admit: refuses a call above the quota.
     """
 
     def __init__(
@@ -80,58 +68,99 @@ class CreateSession:
         state: State,
         *,
         directory: Directory,
-        events: list[Event],
+        trail: Trail,
         new_id: Callable[[], str],
         max_skew: timedelta,
         strict: bool,
+        admit: Callable[[Request], None],
     ) -> None:
         self._state = state
         self._directory = directory
-        self._events = events
+        self._trail = trail
         self._new_id = new_id
         self._max_skew = max_skew
         self._strict = strict
+        self._admit = admit
 
-    def handle(self, request: Request, *, now: datetime, request_id: str) -> Response:
+    def handle(
+        self, request: Request, *, now: datetime, request_id: str, conditions: Conditions
+    ) -> Response:
         """Vend a session, or refuse; the subject and the audit event are written either way.
 
         Raises:
             Refusal: the first check that failed.
         """
-        attempt = _Attempt(request_id, now)
+        attempt = Attempt(request, request_id, now, conditions)
         try:
             grant = self._decide(request, attempt)
+            validity = conditions.validity(grant.duration_seconds)
+            grant = replace(grant, expiration=now + validity)
             keys = self._directory.mint(grant)
         except Refusal as refusal:
             self._record_subject(attempt, failed=True)
-            self._events.append(_event(attempt, refusal))
+            self._trail.sign_in(attempt, refusal=refusal)
             raise
         subject_arn = self._record_subject(attempt, failed=False)
-        self._events.append(_event(attempt, None))
         session = _issued(grant, keys)
         self._state.sessions.append(session)
-        return Response(201, _body(grant, keys, session.assumed_role_arn, subject_arn))
+        answer = Response(201, _body(grant, keys, session.assumed_role_arn, subject_arn))
+        self._trail.sign_in(attempt, answer=answer)
+        return answer
 
-    def _decide(self, request: Request, attempt: _Attempt) -> Grant:
-        now = attempt.now
+    def _decide(self, request: Request, attempt: Attempt) -> Grant:
+        now, checks = attempt.now, attempt.checks
+        checks.begin("quota")
+        self._admit(request)
+        checks.begin("parameters")
         parameters = attempt.parameters = read_parameters(request)
+        checks.begin("signature")
         signature = attempt.signature = verify_signature(
             request, now=now, max_skew=self._max_skew, strict=self._strict
         )
         leaf = signature.certificate
-        anchor = self._trust_anchor(parameters, attempt)
+        checks.note(f"{signature.algorithm} over {';'.join(signature.signed_headers)}")
+        checks.begin("trust anchor and profile exist")
+        anchor = attempt.anchor = self._trust_anchor(parameters, attempt)
         profile = self._profile(parameters)
+        checks.begin("one account, one Region")
         check_places(parameters, signature.region)
+        checks.begin("enabled")
         check_enabled(anchor, profile)
+        checks.begin("path to the trust anchor")
         path = trust.find_path(leaf, signature.intermediates, anchor.certificates, at=now)
+        attempt.path = path
+        checks.note(" < ".join(attributes.subject_text(certificate) for certificate in path))
+        checks.begin("leaf")
         trust.check_leaf(leaf, at=now)
-        trust.check_revocation(path, self._crls(anchor), at=now)
+        checks.note(f"valid until {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        checks.begin("revocation")
+        crls = self._crls(anchor)
+        revocation.check_revocation(path, crls, at=now, anchors=anchor.certificates)
+        checks.note(f"enabled CRLs: {len(crls)}")
         attempt.authenticated = True
+        return self._authorize(attempt, parameters, anchor, profile, signature)
+
+    def _authorize(
+        self,
+        attempt: Attempt,
+        parameters: Parameters,
+        anchor: TrustAnchor,
+        profile: Profile,
+        signature: VerifiedSignature,
+    ) -> Grant:
+        now, checks, leaf = attempt.now, attempt.checks, signature.certificate
+        checks.begin("role in the profile")
         check_role_listed(parameters, profile)
+        checks.begin("session name")
         name = attempt.session_name = choose_session_name(parameters, profile, leaf)
+        checks.note(name)
+        checks.begin("role exists")
         duration = attempt.duration_seconds = choose_duration(parameters, profile)
         role = self._role(parameters)
+        checks.begin("duration")
         check_role_duration(role, duration)
+        checks.note(f"{duration} seconds")
+        checks.begin("trust policy")
         tags = attributes.session_tags(leaf, profile.attribute_mappings)
         attributes.check_count(tags, role_arn=role.arn)
         grant = Grant(
@@ -146,9 +175,12 @@ class CreateSession:
             managed_policy_arns=profile.managed_policy_arns,
         )
         check_trust_policy(role, grant, anchor, dropped=tags.dropped)
+        checks.begin("session policies")
+        check_session_policies(grant)
+        checks.begin("keys")
         return grant
 
-    def _trust_anchor(self, parameters: Parameters, attempt: _Attempt) -> TrustAnchor:
+    def _trust_anchor(self, parameters: Parameters, attempt: Attempt) -> TrustAnchor:
         arn = parameters.trust_anchor_arn
         shelf = self._shelf(arn)
         try:
@@ -156,6 +188,8 @@ class CreateSession:
         except Refusal:
             raise texts.TRUST_ANCHOR_NOT_FOUND.refusal({"arn": arn}) from None
         attempt.shelf = shelf
+        if attempt.conditions.disables(anchor.trust_anchor_arn):
+            return replace(anchor, enabled=False)
         return anchor
 
     def _profile(self, parameters: Parameters) -> Profile:
@@ -179,9 +213,10 @@ class CreateSession:
             return self._directory.role(parameters.role_arn)
         except KeyError:
             # STS does not say whether a role exists.
-            raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from None
+            reason = Reason("there is no such role")
+            raise texts.UNABLE_TO_ASSUME.refusal({"arn": parameters.role_arn}) from reason
 
-    def _record_subject(self, attempt: _Attempt, *, failed: bool) -> str:
+    def _record_subject(self, attempt: Attempt, *, failed: bool) -> str:
         if not attempt.authenticated:
             return ""
         assert attempt.shelf is not None
@@ -273,57 +308,6 @@ def check_role_duration(role: Role, duration: int) -> None:
         raise texts.DURATION_TOO_LONG.refusal({"arn": role.arn})
 
 
-def check_trust_policy(
-    role: Role,
-    grant: Grant,
-    anchor: TrustAnchor,
-    *,
-    dropped: Mapping[str, Iterable[str]],
-) -> None:
-    """The role must trust the service with each of the three actions.
-
-    Raises:
-        Refusal: ``AccessDeniedException``, with the certificate's values that could not
-            become tags when there are any.
-    """
-    for action in _ACTIONS:
-        context = trust_context(grant, anchor, action=action)
-        try:
-            decision = policy.allows(role.trust_policy, action=action, context=context)
-        except policy.PolicyError as error:
-            text = f"This emulator cannot judge the trust policy of {role.arn}: {error}"
-            raise Refusal(501, "NotImplementedException", text) from error
-        if not decision.allowed:
-            refusal = texts.UNABLE_TO_ASSUME.refusal({"arn": role.arn})
-            sentence = attributes.dropped_text(dropped)
-            raise Refusal(
-                refusal.status, refusal.code, ". ".join(filter(None, (refusal.message, sentence)))
-            )
-
-
-def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str, Any]:
-    """The condition keys of a trust policy.
-
-    ``aws:SourceArn``, ``aws:SourceAccount``, ``sts:SourceIdentity`` and
-    ``aws:PrincipalTag/x509…`` stand in UG/trust-model. ``aws:RequestTag/…`` and
-    ``aws:TagKeys`` are STS's rule for every call that passes session tags;
-    nobody wrote whether Roles Anywhere sets them too.
-    """
-    context: dict[str, Any] = {
-        "aws:SourceArn": anchor.trust_anchor_arn,
-        "aws:SourceAccount": anchor.trust_anchor_arn.split(":")[4],
-        "aws:TagKeys": list(grant.tags),
-    }
-    for key, value in grant.tags.items():
-        context[f"aws:PrincipalTag/{key}"] = value
-        context[f"aws:RequestTag/{key}"] = value
-    if action == "sts:AssumeRole":
-        context["sts:RoleSessionName"] = grant.session_name
-    if action != "sts:TagSession":
-        context["sts:SourceIdentity"] = grant.source_identity
-    return context
-
-
 def _issued(grant: Grant, keys: SessionKeys) -> IssuedSession:
     account_id = grant.role_arn.split(":")[4]
     role_name = grant.role_arn.rpartition("/")[2]
@@ -349,43 +333,10 @@ def _body(grant: Grant, keys: SessionKeys, arn: str, subject_arn: str) -> dict[s
                     "secretAccessKey": keys.secret_access_key,
                     "sessionToken": keys.session_token,
                 },
-                "packedPolicySize": _packed_size(grant),
+                "packedPolicySize": packed_size(grant),
                 "roleArn": grant.role_arn,
                 "sourceIdentity": grant.source_identity,
             }
         ],
         "subjectArn": subject_arn,
     }
-
-
-def _packed_size(grant: Grant) -> int:
-    # A percentage. AWS does not say how it packs; this counts plain characters, up to 100.
-    tags = sum(len(key) + len(value) for key, value in grant.tags.items())
-    arns = sum(len(arn) for arn in grant.managed_policy_arns)
-    used = tags + arns + len(grant.session_policy or "")
-    return min(100, math.ceil(100 * used / _POLICY_LIMIT))
-
-
-def _event(attempt: _Attempt, refusal: Refusal | None) -> Event:
-    parameters, signature = attempt.parameters, attempt.signature
-    extra: dict[str, Any] = {}
-    if refusal is None and signature is not None:
-        extra = {
-            "missingSignedHeaders": list(signature.missing_signed_headers),
-            "postEmptyBody": signature.post_empty_body,
-            "algorithmMismatch": signature.algorithm_mismatch,
-        }
-    return Event(
-        event_time=attempt.now,
-        outcome="failure" if refusal else "success",
-        request_id=attempt.request_id,
-        error_code=refusal.code if refusal else None,
-        error_message=refusal.message if refusal else None,
-        serial_number=str(signature.serial_number) if signature else None,
-        trust_anchor_arn=parameters.trust_anchor_arn if parameters else None,
-        profile_arn=parameters.profile_arn if parameters else None,
-        role_arn=parameters.role_arn if parameters else None,
-        role_session_name=attempt.session_name,
-        duration_seconds=attempt.duration_seconds,
-        additional_event_data=extra,
-    )

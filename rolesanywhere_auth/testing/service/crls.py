@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rolesanywhere_auth.testing.service import resources, trust
+from rolesanywhere_auth.testing.service import resources
 from rolesanywhere_auth.testing.service.limits import check_room
 from rolesanywhere_auth.testing.service.resources import Call, Handler
+from rolesanywhere_auth.testing.service.revocation import load_crl
 from rolesanywhere_auth.testing.service.state import CRL, TrustAnchor
 from rolesanywhere_auth.testing.service.wire import not_found
 
@@ -34,7 +35,7 @@ def import_crl(call: Call) -> dict[str, Any]:
         crl_arn=call.shelf.arn("crl", identifier),
         name=members["name"],
         crl_data=members["crlData"],
-        parsed=trust.load_crl(members["crlData"]),
+        parsed=load_crl(members["crlData"]),
         trust_anchor_arn=call.shelf.find(TrustAnchor, anchor_arn).trust_anchor_arn,
         enabled=members.get("enabled", False),
         created_at=call.now,
@@ -49,7 +50,7 @@ def update(call: Call) -> dict[str, Any]:
     crl = call.shelf.find(CRL, members["crlId"])
     if "crlData" in members:
         data = members["crlData"]
-        crl = replace(crl, crl_data=data, parsed=trust.load_crl(data))
+        crl = replace(crl, crl_data=data, parsed=load_crl(data))
     return resources.updated(call, replace(crl, name=members.get("name", crl.name)), describe)
 
 

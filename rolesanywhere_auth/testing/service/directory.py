@@ -56,6 +56,9 @@ class Directory(Protocol):
             KeyError: there is none.
         """
 
+    def roles(self) -> list[Role]:
+        """All roles, for people to look at."""
+
     def mint(self, grant: Grant) -> SessionKeys:
         """Keys for *grant*."""
 
@@ -88,6 +91,10 @@ class MemoryDirectory:
     def role(self, arn: str) -> Role:
         """The role with this ARN; KeyError when there is none."""
         return self._roles[arn]
+
+    def roles(self) -> list[Role]:
+        """All roles, oldest first."""
+        return list(self._roles.values())
 
     def mint(self, grant: Grant) -> SessionKeys:
         """Fresh keys with AWS's prefixes and lengths."""

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from rolesanywhere_auth.testing.service.names import canonical, is_self_issued
+
 
 class NameConstraintError(Exception):
     """A certificate has a name that a CA above it may not certify."""
@@ -29,7 +31,7 @@ def check_names(issuer: x509.Certificate, below: Sequence[x509.Certificate]) -> 
     permitted = constraints.permitted_subtrees or []
     excluded = constraints.excluded_subtrees or []
     for certificate in below:
-        if certificate is not below[0] and certificate.subject == certificate.issuer:
+        if certificate is not below[0] and is_self_issued(certificate):
             continue
         for name in _names(certificate):
             alike = [base for base in permitted if type(base) is type(name)]
@@ -56,29 +58,33 @@ def _names(certificate: x509.Certificate) -> Iterator[x509.GeneralName]:
 
 def _within(name: x509.GeneralName, base: x509.GeneralName) -> bool:
     if isinstance(name, x509.DirectoryName):
-        wanted = list(base.value.rdns)
-        return list(name.value.rdns)[: len(wanted)] == wanted
+        wanted = canonical(base.value)
+        return canonical(name.value)[: len(wanted)] == wanted
     if isinstance(name, x509.DNSName):
         host, domain = name.value.lower(), base.value.lower()
         return not domain or host == domain or host.endswith("." + domain.lstrip("."))
     if isinstance(name, x509.UniformResourceIdentifier):
         return _host_within(_host(name.value), base.value.lower())
     if isinstance(name, x509.RFC822Name):
-        address, mailbox = str(name.value), str(base.value)
-        if "@" in mailbox:
-            return address == mailbox
-        return _host_within(address.rpartition("@")[2].lower(), mailbox.lower())
+        local, _, host = name.value.rpartition("@")
+        mailbox, _, domain = base.value.rpartition("@")
+        if mailbox:
+            return (local, host.lower()) == (mailbox, domain.lower())
+        return _host_within(host.lower(), domain.lower())
     if isinstance(name, x509.IPAddress):
         return bool(name.value in ipaddress.ip_network(base.value))
     raise NameConstraintError(f"a constraint on names like {name!r} cannot be judged here")
 
 
 def _host(uri: str) -> str:
+    """The host; RFC 5280 wants a URI without one, or with an address, refused if constrained."""
     try:
-        host = urlsplit(uri).hostname
+        host = urlsplit(uri).hostname or ""
     except ValueError as error:
         raise NameConstraintError(f"{uri!r} is no URI, but URIs are constrained") from error
-    return host or ""
+    if not host or ":" in host or host.rpartition(".")[2].isdigit():
+        raise NameConstraintError(f"{uri!r} has no host name, but URIs are constrained")
+    return host
 
 
 def _host_within(host: str, base: str) -> bool:

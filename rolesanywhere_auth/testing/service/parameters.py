@@ -43,6 +43,18 @@ class Parameters:
     role_session_name: str | None = None
     instance_properties: dict[str, str] = field(default_factory=dict)
 
+    def as_sent(self) -> dict[str, Any]:
+        """The parameters by their names on the wire, without those that were not given."""
+        members = {
+            "trustAnchorArn": self.trust_anchor_arn,
+            "profileArn": self.profile_arn,
+            "roleArn": self.role_arn,
+            "durationSeconds": self.duration_seconds,
+            "roleSessionName": self.role_session_name,
+            "instanceProperties": self.instance_properties or None,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
 
 def read_parameters(request: Request) -> Parameters:
     """The parameters of *request*; where query and body differ the query wins (ours).

@@ -1,9 +1,10 @@
-"""Whether a role's trust policy lets IAM Roles Anywhere act on the role.
+"""What IAM policies say: trust policies of roles, and policies that give permissions.
 
-An evaluator of IAM policies, as small as trust policies allow. The rules are
-those of the IAM User Guide, "IAM JSON policy elements": ``Principal``,
-``Action``, ``Condition`` and "Condition operators", and "Policy evaluation
-logic" (an explicit deny wins, nothing said means no).
+The rules are those of the IAM User Guide: "IAM JSON policy elements" (``Principal``,
+``NotPrincipal``, ``Action``, ``NotAction``, ``Resource``, ``NotResource``; pages
+reference_policies_elements_*) and "Policy evaluation logic"
+(reference_policies_evaluation-logic: an explicit deny wins, nothing said means no).
+Conditions are in the module `conditions`.
 
 What it does not know it refuses to judge: `UnsupportedPolicyError` names the
 element or operator. It never lets a request pass because of something it did
@@ -13,61 +14,111 @@ not understand.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rolesanywhere_auth.testing.service.conditions import (
+    Condition,
+    PolicyError,
+    UnsupportedPolicyError,
+    read_conditions,
+    request_context,
+    strings,
+)
+from rolesanywhere_auth.testing.service.wildcards import (
+    Context,
+    SeveralValuesError,
+    Template,
+    TemplateError,
+    like,
+    resource_template,
+    template,
+)
+
+__all__ = ["SERVICE", "Decision", "Layer", "PolicyError", "UnsupportedPolicyError"]
+__all__ += ["allows", "check_permissions", "permits"]
+
 SERVICE = "rolesanywhere.amazonaws.com"
 
-_VERSIONS = ("2012-10-17", "2008-10-17")
-_ELEMENTS = {"Sid", "Effect", "Principal", "Action", "Condition"}
-_LATER = {"NotPrincipal", "NotAction"}
+Document = str | Mapping[str, Any]
+"""A policy, as JSON text or already parsed."""
+
+_WITH_VARIABLES = "2012-10-17"
+_VERSIONS = (_WITH_VARIABLES, "2008-10-17")
+_DOCUMENT = {"Version", "Id", "Statement"}
+_COMMON = {"Sid", "Effect", "Action", "NotAction", "Condition"}
+_TRUST = _COMMON | {"Principal", "NotPrincipal"}
+_PERMISSION = _COMMON | {"Resource", "NotResource"}
 _PRINCIPAL_TYPES = {"AWS", "Service", "Federated", "CanonicalUser"}
-
-
-class PolicyError(ValueError):
-    """The document is no valid trust policy; the message says where and why."""
-
-
-class UnsupportedPolicyError(PolicyError):
-    """The document may be valid, but this evaluator does not know a part of it."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the policy says; ``reason`` names the statement or condition that decided."""
+    """What the policy says; ``reason`` names the statement and conditions that decided.
+
+    ``denied`` says that a statement with Effect Deny decided; not allowed and not
+    denied means that nothing allows the request.
+    """
 
     allowed: bool
     reason: str
+    denied: bool = False
 
 
 @dataclass(frozen=True)
-class _Condition:
-    operator: str
-    key: str
-    wanted: tuple[str, ...]
-    if_exists: bool
+class Layer:
+    """Policies of one kind: a request needs an allow of one of them.
+
+    ``name`` is for reasons, such as "the session policy".
+    """
+
+    name: str
+    documents: tuple[Document, ...]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """An element and its Not…: what it lists, and whether it means everything else."""
+
+    element: str
+    patterns: tuple[Template, ...]
+    inverted: bool
+
+
+@dataclass(frozen=True)
+class _Principal:
+    services: tuple[str, ...]
+    anyone: bool
+    inverted: bool
 
 
 @dataclass(frozen=True)
 class _Statement:
     label: str
     effect: str
-    services: tuple[str, ...]
-    anyone: bool
-    actions: tuple[str, ...]
-    conditions: tuple[_Condition, ...]
+    principal: _Principal | None
+    actions: _Listed
+    resources: _Listed | None
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True)
+class _Request:
+    action: str
+    service: str
+    resource: str
+    context: Context
 
 
 def allows(
-    document: str | Mapping[str, Any],
+    document: Document,
     *,
     action: str,
     service: str = SERVICE,
     context: Mapping[str, str | Sequence[str]],
 ) -> Decision:
-    """Decide whether *document* lets *service* do *action* in *context*.
+    """Decide whether the trust policy *document* lets *service* do *action* in *context*.
 
     The whole document is read before anything is decided, so that an unknown
     operator is noticed in a statement that would not have applied as well.
@@ -84,187 +135,214 @@ def allows(
         PolicyError: The document is malformed.
         UnsupportedPolicyError: It uses something that this evaluator does not know.
     """
-    statements = _statements(document)
-    values = {key.lower(): value for key, value in context.items()}
-    judged = [(s, _objection(s, action, service, values)) for s in statements]
-    for effect in ("Deny", "Allow"):
+    statements = _read(document, _TRUST)
+    return _decide(statements, _Request(action, service, "", request_context(context)))
+
+
+def permits(
+    layers: Sequence[Layer],
+    *,
+    action: str,
+    resource: str,
+    context: Mapping[str, str | Sequence[str]],
+) -> Decision:
+    """Decide whether policies that give permissions let a principal do *action* on *resource*.
+
+    Every layer must allow it, and no policy of any layer may deny it: the
+    intersection of a role's policies, its permissions boundary and the session
+    policies ("Policy evaluation logic"; API reference of STS, AssumeRole).
+
+    Args:
+        layers: the kinds of policies that count, one at least.
+        action: such as ``s3:GetObject``.
+        resource: its ARN, or ``*`` for an action that knows no resources.
+        context: condition keys and values, as for `allows`.
+
+    Raises:
+        PolicyError: A document is malformed.
+        UnsupportedPolicyError: One uses something that this evaluator does not know.
+        ValueError: There is no layer.
+    """
+    if not layers:
+        raise ValueError("no layer of policies was given, and at least one must allow a request")
+    request = _Request(action, "", resource, request_context(context))
+    decisions = [_decide(_read_layer(layer), request, of=layer.name) for layer in layers]
+    by_deny = [decision for decision in decisions if decision.denied]
+    refused = [decision for decision in decisions if not decision.allowed]
+    return (by_deny or refused or decisions)[0]
+
+
+def check_permissions(document: Document) -> None:
+    """Read *document* as a policy that gives permissions, such as a session policy.
+
+    Raises:
+        PolicyError: It is malformed.
+        UnsupportedPolicyError: It uses something that this evaluator does not know.
+    """
+    _read(document, _PERMISSION)
+
+
+def _read_layer(layer: Layer) -> list[_Statement]:
+    many = len(layer.documents) > 1
+    found: list[_Statement] = []
+    for number, document in enumerate(layer.documents, start=1):
+        found += _read(document, _PERMISSION, prefix=f"policy {number}, " if many else "")
+    return found
+
+
+def _decide(statements: Sequence[_Statement], request: _Request, *, of: str = "") -> Decision:
+    judged = [(statement, _objection(statement, request)) for statement in statements]
+    whose = f" of {of}" if of else ""
+    for effect, verb in (("Deny", "denies"), ("Allow", "allows")):
         for statement, objection in judged:
             if statement.effect == effect and objection is None:
-                verb = "denies" if effect == "Deny" else "allows"
-                reason = f"{statement.label} {verb} {action}"
-                return Decision(allowed=effect == "Allow", reason=reason)
+                because = "; ".join(c.text(request.context) for c in statement.conditions)
+                reason = f"{statement.label}{whose} {verb} {request.action}"
+                reason += f", as {because}" if because else ""
+                return Decision(effect == "Allow", reason, denied=effect == "Deny")
     why = "; ".join(f"{s.label}: {o}" for s, o in judged if s.effect == "Allow")
-    return Decision(
-        allowed=False, reason=f"no statement allows {action}" + (f": {why}" if why else "")
-    )
+    reason = f"no statement{whose} allows {request.action}" + (f": {why}" if why else "")
+    return Decision(allowed=False, reason=reason)
 
 
-def _objection(
-    statement: _Statement,
-    action: str,
-    service: str,
-    values: Mapping[str, str | Sequence[str]],
-) -> str | None:
+def _objection(statement: _Statement, request: _Request) -> str | None:
     """Why *statement* does not apply, or None if it does."""
-    if not statement.anyone and service not in statement.services:
-        return f"its Principal does not name the service {service}"
-    if not any(_like(pattern.lower(), action.lower()) for pattern in statement.actions):
-        return f"its Action does not list {action}"
-    for condition in statement.conditions:
-        value = _single(condition.key, values.get(condition.key.lower()))
-        if not _holds(condition, value):
-            name = condition.operator + ("IfExists" if condition.if_exists else "")
-            found = "no such key" if value is None else repr(value)
-            return f"{name} {condition.key} wants {list(condition.wanted)}, the request has {found}"
-    return None
+    principal = statement.principal
+    if principal is not None and not _is_meant(principal, request.service):
+        element = "NotPrincipal names" if principal.inverted else "Principal does not name"
+        return f"its {element} the service {request.service}"
+    if not _lists(statement.actions, request.action.lower(), request.context):
+        return f"its {_misses(statement.actions)} {request.action}"
+    # All of them, so that a key with several values is noticed whatever stands before it.
+    failed = [c for c in statement.conditions if not c.holds(request.context)]
+    resources = statement.resources
+    if resources is not None and not _lists(resources, request.resource, request.context):
+        return f"its {_misses(resources)} {request.resource}"
+    return failed[0].text(request.context) if failed else None
 
 
-# Conditions
+def _is_meant(principal: _Principal, service: str) -> bool:
+    return (principal.anyone or service in principal.services) != principal.inverted
 
 
-def _like(pattern: str, value: str) -> bool:
-    # Not fnmatch: there "[" is special, in IAM it is a letter like any other.
-    parts = {"*": ".*", "?": "."}
-    regex = "".join(parts.get(letter) or re.escape(letter) for letter in pattern)
-    return re.fullmatch(regex, value, re.DOTALL) is not None
+def _lists(listed: _Listed, value: str, context: Context) -> bool:
+    try:
+        resolved = [pattern.resolve(context) for pattern in listed.patterns]
+    except SeveralValuesError as error:
+        raise UnsupportedPolicyError(f"{listed.element}: {error}") from error
+    # "… a variable that has no value … will not match any resource"; with NotResource the
+    # statement then applies to every resource (reference_policies_variables).
+    return any(p is not None and like(p, value) for p in resolved) != listed.inverted
 
 
-def _arn_like(pattern: str, value: str) -> bool:
-    # "Each of the six colon-delimited components of the ARN is checked separately".
-    wanted, found = pattern.split(":", 5), value.split(":", 5)
-    return len(found) == 6 and all(map(_like, wanted, found))
-
-
-_POSITIVE: dict[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda wanted, value: wanted == value,
-    "StringEqualsIgnoreCase": lambda wanted, value: wanted.casefold() == value.casefold(),
-    "StringLike": _like,
-    "ArnEquals": _arn_like,
-    "ArnLike": _arn_like,
-    "Bool": lambda wanted, value: wanted.lower() == value.lower(),
-}
-_NEGATED = {
-    "StringNotEquals": "StringEquals",
-    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
-    "StringNotLike": "StringLike",
-    "ArnNotEquals": "ArnEquals",
-    "ArnNotLike": "ArnLike",
-}
-
-
-def _holds(condition: _Condition, value: str | None) -> bool:
-    operator = condition.operator
-    if operator == "Null":
-        return str(value is None).lower() in (text.lower() for text in condition.wanted)
-    if value is None:
-        # A negated operator is true for a key that the request does not have.
-        return condition.if_exists or operator in _NEGATED
-    matches = _POSITIVE[_NEGATED.get(operator, operator)]
-    found = any(matches(wanted, value) for wanted in condition.wanted)
-    return found != (operator in _NEGATED)
-
-
-def _single(key: str, value: str | Sequence[str] | None) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if len(value) > 1:
-        raise UnsupportedPolicyError(
-            f"condition key {key} has several values in this request, which needs "
-            "ForAllValues or ForAnyValue; this evaluator knows neither"
-        )
-    return value[0] if value else None
+def _misses(listed: _Listed) -> str:
+    return f"{listed.element} {'lists' if listed.inverted else 'does not list'}"
 
 
 # Reading the document
 
 
-def _statements(document: str | Mapping[str, Any]) -> tuple[_Statement, ...]:
+def _read(document: Document, elements: set[str], *, prefix: str = "") -> list[_Statement]:
     if isinstance(document, str):
         try:
             document = json.loads(document)
-        except ValueError as error:
-            raise PolicyError(f"the trust policy is not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise PolicyError(f"the policy is not JSON: {error}") from error
     if not isinstance(document, Mapping):
-        raise PolicyError("the trust policy must be a JSON object with a Statement")
-    if document.get("Version", _VERSIONS[1]) not in _VERSIONS:
-        raise PolicyError(f"Version {document['Version']!r} is not one of {', '.join(_VERSIONS)}")
+        raise PolicyError("the policy must be a JSON object with a Statement")
+    if unknown := set(document) - _DOCUMENT:
+        raise PolicyError(f"{', '.join(sorted(unknown))} is no element of a policy")
+    version = document.get("Version", _VERSIONS[1])
+    if version not in _VERSIONS:
+        raise PolicyError(f"Version {version!r} is not one of {', '.join(_VERSIONS)}")
     statements = document.get("Statement")
     if isinstance(statements, Mapping):
         statements = [statements]
     if not isinstance(statements, list) or not statements:
-        raise PolicyError("the trust policy has no Statement (an object or a list of objects)")
-    return tuple(_statement(raw, number) for number, raw in enumerate(statements, start=1))
+        raise PolicyError("the policy has no Statement (an object or a list of objects)")
+    return [
+        _statement(raw, f"{prefix}statement {number}", elements, variables=version == _VERSIONS[0])
+        for number, raw in enumerate(statements, start=1)
+    ]
 
 
-def _statement(raw: object, number: int) -> _Statement:
-    label = f"statement {number}"
+def _statement(raw: object, label: str, elements: set[str], *, variables: bool) -> _Statement:
     if not isinstance(raw, Mapping):
         raise PolicyError(f"{label} is not a JSON object")
     if raw.get("Sid"):
         label += f" ({raw['Sid']})"
-    for name in raw:
-        if name in _LATER:
-            raise UnsupportedPolicyError(f"{label}: {name} is not supported by this evaluator")
-        if name not in _ELEMENTS:
-            raise PolicyError(f"{label}: {name} is no element of a trust policy's statement")
+    if unknown := set(raw) - elements:
+        kind = "a trust policy" if elements is _TRUST else "an identity or session policy"
+        names = ", ".join(sorted(unknown))
+        raise PolicyError(f"{label}: {names} is no element of {kind}'s statement")
     if raw.get("Effect") not in ("Allow", "Deny"):
         raise PolicyError(f"{label}: Effect must be Allow or Deny, not {raw.get('Effect')!r}")
-    services, anyone = _principal(raw.get("Principal"), label)
-    actions = _strings(raw.get("Action"), f"{label}: Action")
-    conditions = _conditions(raw.get("Condition", {}), label)
-    return _Statement(label, raw["Effect"], services, anyone, actions, conditions)
+    conditions = read_conditions(raw.get("Condition", {}), label, variables=variables)
+    return _Statement(
+        label,
+        raw["Effect"],
+        _principal(raw, label) if elements is _TRUST else None,
+        _actions(raw, label),
+        None if elements is _TRUST else _resources(raw, label, variables=variables),
+        conditions,
+    )
 
 
-def _principal(raw: object, label: str) -> tuple[tuple[str, ...], bool]:
-    """The services that *raw* names, and whether it names everyone."""
-    if raw == "*":
-        return (), True
-    if not isinstance(raw, Mapping) or not raw:
-        raise PolicyError(f'{label}: Principal must be "*" or an object such as {{"Service": …}}')
-    if unknown := set(raw) - _PRINCIPAL_TYPES:
-        raise PolicyError(f"{label}: Principal has no type {', '.join(sorted(unknown))}")
-    names = {kind: _strings(value, f"{label}: Principal {kind}") for kind, value in raw.items()}
-    services = names.get("Service", ())
-    for name in services:
+def _one_of(raw: Mapping[str, Any], name: str, label: str) -> str:
+    """*name* or its Not…, whichever is there."""
+    present = [element for element in (name, f"Not{name}") if element in raw]
+    if len(present) != 1:
+        how = "both" if present else "neither"
+        raise PolicyError(f"{label} needs one of {name} and Not{name} and has {how}")
+    return present[0]
+
+
+def _actions(raw: Mapping[str, Any], label: str) -> _Listed:
+    element = _one_of(raw, "Action", label)
+    names = strings(raw[element], f"{label}: {element}")
+    for name in names:
+        if name != "*" and ":" not in name:
+            raise PolicyError(f"{label}: {element} {name!r} has no service before a colon")
+    # "Actions are case-insensitive" (reference_policies_elements_action); no variables.
+    patterns = tuple(template(name.lower(), variables=False) for name in names)
+    return _Listed(element, patterns, element == "NotAction")
+
+
+def _resources(raw: Mapping[str, Any], label: str, *, variables: bool) -> _Listed:
+    element = _one_of(raw, "Resource", label)
+    patterns = []
+    for text in strings(raw[element], f"{label}: {element}"):
+        if text[:1] not in ("*", "?") and not text.startswith("arn:"):
+            raise PolicyError(f'{label}: {element} {text!r} is neither an ARN nor "*"')
+        try:
+            patterns.append(resource_template(text, variables=variables))
+        except TemplateError as error:
+            raise PolicyError(f"{label}: {element} {text!r}: {error}") from error
+    return _Listed(element, tuple(patterns), element == "NotResource")
+
+
+def _principal(raw: Mapping[str, Any], label: str) -> _Principal:
+    element = _one_of(raw, "Principal", label)
+    inverted = element == "NotPrincipal"
+    if inverted and raw["Effect"] == "Allow":
+        # reference_policies_elements_notprincipal: "Using it with "Effect":"Allow" is not
+        # supported". It also says that trust policies cannot have it; a Deny is judged here.
+        raise PolicyError(f"{label}: NotPrincipal goes with Effect Deny only")
+    value = raw[element]
+    if value == "*":
+        return _Principal((), anyone=True, inverted=inverted)
+    if not isinstance(value, Mapping) or not value:
+        raise PolicyError(f'{label}: {element} must be "*" or an object such as {{"Service": …}}')
+    if unknown := set(value) - _PRINCIPAL_TYPES:
+        raise PolicyError(f"{label}: {element} has no type {', '.join(sorted(unknown))}")
+    return _Principal(*_named(value, f"{label}: {element}"), inverted)
+
+
+def _named(value: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], bool]:
+    """The services that a principal names, and whether it names everyone."""
+    names = {kind: strings(listed, f"{where} {kind}") for kind, listed in value.items()}
+    for name in names.get("Service", ()):
         if "*" in name:
-            raise UnsupportedPolicyError(f"{label}: wildcard in Principal Service {name!r}")
-    # {"AWS": "*"} and "*" are equivalent (IAM User Guide, "Principal": all principals).
-    return services, "*" in names.get("AWS", ())
-
-
-def _conditions(raw: object, label: str) -> tuple[_Condition, ...]:
-    if not isinstance(raw, Mapping):
-        raise PolicyError(f"{label}: Condition must be an object of operators")
-    found = []
-    for operator, keys in raw.items():
-        name = operator.removesuffix("IfExists")
-        if name not in _POSITIVE and name not in _NEGATED and operator != "Null":
-            raise UnsupportedPolicyError(
-                f"{label}: condition operator {operator} is not supported by this evaluator"
-            )
-        if not isinstance(keys, Mapping) or not keys:
-            raise PolicyError(f"{label}: {operator} must be an object of condition keys")
-        for key, value in keys.items():
-            wanted = _wanted(name, value, f"{label}: {operator} {key}")
-            found.append(_Condition(name, key, wanted, operator != name))
-    return tuple(found)
-
-
-def _wanted(operator: str, raw: object, where: str) -> tuple[str, ...]:
-    values = _strings(raw, where)
-    for value in values:
-        if "${" in value:
-            raise UnsupportedPolicyError(f"{where}: policy variable in {value!r} is not supported")
-        if operator.startswith("Arn") and value.count(":") < 5:
-            raise UnsupportedPolicyError(f"{where}: {value!r} has not the six parts of an ARN")
-        if operator in ("Null", "Bool") and value.lower() not in ("true", "false"):
-            raise PolicyError(f'{where}: {value!r} must be "true" or "false"')
-    return values
-
-
-def _strings(raw: object, where: str) -> tuple[str, ...]:
-    """One value or a list of them, as strings; true and false in lower case as in JSON."""
-    values = raw if isinstance(raw, list) else [raw]
-    if not values or not all(isinstance(value, (str, bool, int, float)) for value in values):
-        raise PolicyError(f"{where} must be a string or a list of strings")
-    return tuple(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+            raise UnsupportedPolicyError(f"{where}: wildcard in Service {name!r}")
+    # {"AWS": "*"} and "*" are equivalent (reference_policies_elements_principal).
+    return names.get("Service", ()), "*" in names.get("AWS", ())

@@ -30,7 +30,7 @@ from rolesanywhere_auth.testing.service.algorithms import (
     key_kind,
     readable,
 )
-from rolesanywhere_auth.testing.service.wire import Request, access_denied
+from rolesanywhere_auth.testing.service.wire import Reason, Request, access_denied
 
 MAX_INTERMEDIATES = 5
 
@@ -109,7 +109,11 @@ def verify_signature(
             f"the service's time is {now.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         )
     missing = _missing_signed_headers(request, authorization.signed_headers)
-    mismatch = _verify(authorization, leaf, _string_to_sign(request, authorization))
+    try:
+        mismatch = _verify(authorization, leaf, _string_to_sign(request, authorization))
+    except InvalidSignature:
+        reason = Reason(f"the canonical request here is {_shown(request, authorization)}")
+        raise access_denied("Invalid signature") from reason
     verified = VerifiedSignature(
         certificate=leaf,
         intermediates=intermediates,
@@ -245,6 +249,12 @@ def _canonical_request(request: Request, signed: tuple[str, ...]) -> bytes:
     return "\n".join(lines).encode()
 
 
+def _shown(request: Request, authorization: _Authorization) -> str:
+    """The canonical request, with long lines (certificates) cut."""
+    lines = _canonical_request(request, authorization.signed_headers).decode().split("\n")
+    return repr("\n".join(line if len(line) <= 120 else f"{line[:117]}..." for line in lines))
+
+
 def _canonical_value(request: Request, name: str) -> str:
     values = (value for key, value in request.headers if key.lower() == name)
     return ",".join(" ".join(value.split()) for value in values)
@@ -270,13 +280,10 @@ def _verify(authorization: _Authorization, leaf: x509.Certificate, signed: bytes
         key: Any = leaf.public_key()
     except (UnusableKeyError, UnsupportedAlgorithm, ValueError) as error:
         raise access_denied(f"Unsupported certificate: {error}") from error
-    try:
-        if kind == "MLDSA":
-            key.verify(authorization.signature, signed)
-            return declared != (None, None)
-        _verify_hashed(key, authorization.signature, signed, declared[1])
-    except InvalidSignature:
-        raise access_denied("Invalid signature") from None
+    if kind == "MLDSA":
+        key.verify(authorization.signature, signed)
+        return declared != (None, None)
+    _verify_hashed(key, authorization.signature, signed, declared[1])
     return declared != (kind, "256")
 
 

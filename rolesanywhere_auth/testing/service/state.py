@@ -195,6 +195,14 @@ class State:
         """The resources of *account_id* in *region*, an empty shelf when it is new."""
         return self._shelves.setdefault((account_id, region), Shelf(account_id, region))
 
+    def shelves(self) -> list[Shelf]:
+        """All shelves, oldest first."""
+        return list(self._shelves.values())
+
+    def all(self, kind: type[ResourceT]) -> list[ResourceT]:
+        """All resources of *kind* in all accounts and Regions."""
+        return [item for shelf in self._shelves.values() for item in shelf.all(kind)]
+
     def clear(self) -> None:
         """Forget everything."""
         self.sessions.clear()

@@ -71,6 +71,18 @@ DURATION_TOO_LONG = Text(
     "MaxSessionDuration set for this role.",
     "the live service; the full stop between the sentences is ours",
 )
+PACKED_POLICY_TOO_LARGE = Text(
+    400,
+    "PackedPolicyTooLarge",
+    "Packed policy consumes {percent}% of allotted space, please use smaller policy.",
+    "STS's code and words for AssumeRole; that CreateSession passes them on is ours",
+)
+SESSION_POLICY_MALFORMED = Text(
+    400,
+    "MalformedPolicyDocument",
+    "The session policy of the profile cannot be used: {error}",
+    "STS's code for AssumeRole; the rest is ours",
+)
 
 TEXTS = (
     CROSS_ACCOUNT_ROLE,
@@ -84,5 +96,7 @@ TEXTS = (
     SESSION_NAME_REFUSED,
     UNABLE_TO_ASSUME,
     DURATION_TOO_LONG,
+    PACKED_POLICY_TOO_LARGE,
+    SESSION_POLICY_MALFORMED,
 )
 """All of the above, for the documentation."""

@@ -21,6 +21,7 @@ class Request:
     ARNs travel inside path segments, and the signature is made over the raw form.
     ``caller`` is who signed a control-plane call, where the front knows; else it is
     taken for the account's root.
+    ``tls_version`` and ``cipher_suite`` are None where the front spoke no TLS.
     """
 
     method: str
@@ -29,6 +30,9 @@ class Request:
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     caller: Caller | None = None
+    source_ip: str = "127.0.0.1"
+    tls_version: str | None = None
+    cipher_suite: str | None = None
 
     def header(self, name: str) -> str | None:
         """The value of header *name*, several values joined by a comma, or None."""
@@ -47,6 +51,10 @@ class Response:
     def encoded(self) -> bytes:
         """The body as the bytes that go on the wire."""
         return json.dumps(self.body, separators=(",", ":")).encode()
+
+
+class Reason(Exception):
+    """Why a call was refused, where the answer does not say; the cause of a `Refusal`."""
 
 
 class Refusal(Exception):

@@ -21,7 +21,7 @@ typedef unsigned long UL;
 typedef UL (*FN)();
 typedef struct { unsigned char version[2]; FN call[68]; } LIST;
 typedef struct { void *create, *destroy, *lock, *unlock; UL flags; void *reserved; } INIT;
-enum { INITIALIZE = 0, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, ATTRIBUTE = 24,
+enum { INITIALIZE = 0, SLOT_LIST = 4, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, ATTRIBUTE = 24,
        FIND_INIT = 26, SIGN_INIT = 42, SIGN = 43 };
 
 static LIST ours, *real;
@@ -53,6 +53,12 @@ static UL initialize(void *given)
     failed_login = 0;
     if (failed) return failed;
     return real->call[INITIALIZE](arguments.reserved ? &arguments : given);
+}
+
+static UL slot_list(unsigned char present, void *slots, void *count)
+{
+    UL failed = failure("C_GetSlotList");
+    return failed ? failed : real->call[SLOT_LIST](present, slots, count);
 }
 
 static UL token_info(UL slot, unsigned char *info)
@@ -118,6 +124,7 @@ UL C_GetFunctionList(LIST **list)
     if (!get || get(&real)) return 5;
     ours = *real;
     ours.call[INITIALIZE] = initialize;
+    ours.call[SLOT_LIST] = slot_list;
     ours.call[TOKEN_INFO] = token_info;
     ours.call[OPEN_SESSION] = open_session;
     ours.call[LOGIN] = login;
