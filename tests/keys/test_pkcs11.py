@@ -796,9 +796,10 @@ def test_a_public_half_by_label_or_certificate(fresh: Shop) -> None:
     fresh.softhsm.add_key("prod", "certified", "09", fresh.leaf("app").private_key_pem)
     fresh.softhsm.delete("prod", "pubkey", "09")
     fresh.softhsm.add_certificate("prod", "certified", "09", fresh.der("app"))
-    fresh.softhsm.create("prod", CLASS="PUBLIC_KEY", **{
-        **common, "ID": b"\x09", "KEY_TYPE": "RSA", "MODULUS": b"\1", "PUBLIC_EXPONENT": b"\3",
-    })  # fmt: skip
+    fresh.softhsm.create(
+        "prod", CLASS="PUBLIC_KEY", KEY_TYPE="RSA", LABEL="foreign", ID=b"\x09", TOKEN=True,
+        MODULUS=b"\xff" * 256, PUBLIC_EXPONENT=b"\3",
+    )  # fmt: skip
     check(PKCS11Signer(reference("object=certified"), passphrase=PIN))
 
     fresh.softhsm.create(

@@ -21,6 +21,8 @@ from rolesanywhere_auth.testing import CertificateAuthority
 BACKENDS = (
     "softhsm",
     "nss",
+    "nss_mldsa",
+    "tpm2_pkcs11",
 )
 
 
