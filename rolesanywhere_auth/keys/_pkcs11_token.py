@@ -124,8 +124,10 @@ class OpenToken:
         except pkcs11.PKCS11Error as error:
             raise self.pin_error(error, pin, source=source) or error from None
         else:
-            with contextlib.suppress(pkcs11.PKCS11Error):
-                self.session.close()
+            # closing one that was opened with a login would log out all sessions
+            if self.session.user_type == pkcs11.UserType.NOBODY:
+                with contextlib.suppress(pkcs11.PKCS11Error):
+                    self.session.close()
             self.session = session
         self.logged_in = True
 

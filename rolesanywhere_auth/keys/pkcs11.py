@@ -141,6 +141,11 @@ class PKCS11Store:
             key = None if signer is None else signer.stamp(opened)
             return opened.identity, hashlib.sha256(b"".join(found)).digest(), key
 
+        try:
+            with self._module() as module:
+                module.refresh()
+        except ModuleError as error:
+            raise self._error(CertificateLoadError, str(error)) from error.__cause__
         return self.use(look, failure=CertificateLoadError, login=signer is not None)
 
     def watch(self, changed: Callable[[], None]) -> None:

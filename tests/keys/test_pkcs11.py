@@ -889,6 +889,43 @@ def test_a_module_without_the_usual_mechanism(shop: Shop, monkeypatch: pytest.Mo
         PKCS11Signer(reference(), passphrase=PIN).sign(DATA)
 
 
+def test_somebody_logged_out(shop: Shop) -> None:
+    """A logout by another part of the process is made good by a login."""
+    signer = PKCS11Signer(reference(), passphrase=PIN)
+    check(signer)
+    token = pkcs11.lib(adapter("softhsm")).get_token(token_label="prod")
+
+    for _ in range(2):
+        session = token.open()
+        assert ctypes.CDLL(MODULE).C_Logout(ctypes.c_ulong(session.handle)) == 0
+        check(signer)
+
+    assert logins() == ["1"] * 3
+
+
+def test_modules_that_read_once(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tpm2-pkcs11 is restarted when its database was changed: else it would not see that."""
+    path = tmp_path / "libtpm2_pkcs11.so"
+    path.write_bytes(Path(MODULE).read_bytes())
+    database = tmp_path / "store" / "tpm2_pkcs11.sqlite3"
+    database.parent.mkdir()
+    monkeypatch.setenv("TPM2_PKCS11_STORE", str(database.parent))
+    store = PKCS11Store(f"pkcs11:token=prod;object=app?module-path={path}", passphrase=PIN)
+
+    def opened() -> object:
+        store.stamp()
+        return store.use(lambda found, _: found, failure=SigningError, login=False)
+
+    first = opened()
+    assert opened() is first
+    database.touch()
+    second = opened()
+    assert opened() is second is not first
+    stop_modules()
+
+
 def test_two_threads_that_lost_the_session(shop: Shop) -> None:
     """Only the first one restarts the module."""
     store = PKCS11Store(reference(), passphrase=PIN)

@@ -34,7 +34,8 @@ class Store:
     # No P-384: pkcs11-tool 0.23 cannot read its public key from here.
     key_types: ClassVar = ("ec-p256", "rsa-2048")
     extended: ClassVar = True
-    forks: ClassVar = True
+    # The resource manager is reached by GLib's D-Bus, which does not work in a child.
+    forks: ClassVar = False
     threads: ClassVar = (8, 200)
 
     @staticmethod
