@@ -207,6 +207,7 @@ class PKCS11Store:
             if opened is not None and isinstance(error, pkcs11.UserNotLoggedIn):
                 # somebody logged out, or the token did not say that a login is needed
                 opened.login_needed, opened.logged_in = True, False
+                opened.new_session()
             else:
                 module.restart()
 

@@ -98,7 +98,10 @@ class OpenToken:
         return True
 
     def new_session(self) -> None:
-        """Leave the session; the login, which all sessions share, stays."""
+        """Leave the session; the login, which all sessions share, stays if there is one.
+
+        It is not closed: python-pkcs11 would log out all sessions with it.
+        """
         self.session = self.token.open(attribute_mapper=_mapper())
 
     def login(self, pin: bytes | None, *, source: str) -> None:
@@ -124,10 +127,8 @@ class OpenToken:
         except pkcs11.PKCS11Error as error:
             raise self.pin_error(error, pin, source=source) or error from None
         else:
-            # closing one that was opened with a login would log out all sessions
-            if self.session.user_type == pkcs11.UserType.NOBODY:
-                with contextlib.suppress(pkcs11.PKCS11Error):
-                    self.session.close()
+            with contextlib.suppress(pkcs11.PKCS11Error):
+                self.session.close()  # opened without a login, or that would end this one
             self.session = session
         self.logged_in = True
 

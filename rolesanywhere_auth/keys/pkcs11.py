@@ -40,9 +40,10 @@ def open_store(reference: str, *, passphrase: Passphrase | None) -> PKCS11Store:
 
 
 class _Bound(NamedTuple):
-    """The key's handle, which means something as long as the token stays open."""
+    """The key's handle, which means something as long as its session is used."""
 
     opened: OpenToken
+    session: object
     key: objects.Item
     key_type: int
     always: bool
@@ -146,7 +147,7 @@ class PKCS11Signer:
 
     def _bind(self, opened: OpenToken) -> _Bound:
         bound = self._bound
-        if bound is not None and bound.opened is opened:
+        if bound is not None and bound.session is opened.session:
             return bound
         uri, store = self._store.uri, self._store
         public_keys = self._public_keys
@@ -165,7 +166,7 @@ class PKCS11Signer:
         if not hasattr(key.handle, "sign"):
             raise UnavailableError(f"the {opened.identity} says that this key may not sign")
         always = bool(objects.attribute(key.handle, "ALWAYS_AUTHENTICATE"))
-        self._bound = _Bound(opened, key, kind, always)
+        self._bound = _Bound(opened, opened.session, key, kind, always)
         return self._bound
 
     def _same_key(self, opened: OpenToken, key: objects.Item) -> None:
@@ -198,7 +199,6 @@ class PKCS11Signer:
             if not refused:
                 raise
             opened.new_session()  # the other one waits for the PIN for ever
-            self._bound = None
             raise refused from None
 
     def __repr__(self) -> str:
