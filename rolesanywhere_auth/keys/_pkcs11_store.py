@@ -32,7 +32,7 @@ from rolesanywhere_auth.keys._pkcs11_token import (
     open_token,
 )
 from rolesanywhere_auth.keys._rfc7512 import parse_uri
-from rolesanywhere_auth.secrets import Passphrase, reveal
+from rolesanywhere_auth.secrets import Passphrase, SecretReference, reveal
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys.pkcs11 import PKCS11Signer
@@ -75,6 +75,7 @@ class PKCS11Store:
                 f"{self.uri}: pin-source names a command, which is not run here. Write the path of "
                 "a file, or pass a callable as passphrase."
             )
+        self._pin_source = _reference(self.uri.pin_source)
         require_library()
         self._passphrase = passphrase
         self._found: Module | None = None
@@ -218,6 +219,8 @@ class PKCS11Store:
     def _pin(self) -> bytes | None:
         if self.uri.pin_value is not None:
             return self.uri.pin_value.encode("utf-8", "surrogateescape") or None
+        if self._pin_source is not None:
+            return reveal(self._pin_source)
         if self.uri.pin_source is not None:
             return _read_pin(self.uri.pin_source, source=self.source)
         return reveal(self._passphrase)
@@ -227,6 +230,14 @@ class PKCS11Store:
 
     def __repr__(self) -> str:
         return f"<PKCS11Store {self.source}>"
+
+
+def _reference(pin_source: str | None) -> SecretReference | None:
+    """A secret kept elsewhere than in a file, which RFC 7512 leaves open."""
+    kind = (pin_source or "").partition(":")[0]
+    if pin_source is None or kind not in ("env", "credential", "fd", "keyring", "prompt"):
+        return None
+    return SecretReference(pin_source, name="pin-source")
 
 
 def _read_pin(text: str, *, source: str) -> bytes | None:

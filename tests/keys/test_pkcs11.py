@@ -276,24 +276,28 @@ def test_something_else_uses_the_module(shop: Shop, monkeypatch: pytest.MonkeyPa
 # ---------------------------------------------------------------------------------------- PINs
 
 
-def test_where_the_pin_comes_from(shop: Shop, tmp_path: Path) -> None:
+def test_where_the_pin_comes_from(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the reference, from a file that it names, or given beside it in any form."""
     file = tmp_path / "pin"
     file.write_text(f"{PIN}\n")
     file.chmod(0o600)
+    monkeypatch.setenv("TOKEN_PIN", PIN)
 
     for query, passphrase in (
         (f"&pin-value={PIN}", None),
         (f"&pin-source={file}", None),
         (f"&pin-source=file:{file}", None),
         (f"&pin-source=file://{file}", "other"),
+        ("&pin-source=env:TOKEN_PIN", "other"),
         ("", PIN.encode()),
         ("", lambda: PIN),
     ):
         stop_modules()
         check(PKCS11Signer(reference(query=query), passphrase=passphrase))  # type: ignore[arg-type]
 
-    assert logins() == ["1"] * 6
+    assert logins() == ["1"] * 7
     check(PKCS11Signer(reference(f"token=prod;object=app;pin-value={PIN}")))
 
 

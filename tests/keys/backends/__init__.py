@@ -23,6 +23,7 @@ BACKENDS = (
     "nss",
     "nss_mldsa",
     "tpm2_pkcs11",
+    "spiffe",
 )
 
 
