@@ -18,7 +18,13 @@ import pytest
 from rolesanywhere_auth.keys import _pkcs11_module
 from rolesanywhere_auth.testing import CertificateAuthority
 
-BACKENDS = ("softhsm", "spiffe")
+BACKENDS = (
+    "softhsm",
+    "nss",
+    "nss_mldsa",
+    "tpm2_pkcs11",
+    "spiffe",
+)
 
 
 class Place(NamedTuple):
@@ -41,7 +47,7 @@ class Backend(Protocol):
     extended: ClassVar[bool]
     """Too heavy for every run, or needs more than the distributions bring."""
     forks: ClassVar[bool]
-    """Whether `os.fork()` is there, and children sign too."""
+    """Whether children of a fork can use it. It has to survive a fork in any case."""
     threads: ClassVar[tuple[int, int]]
     """How many, and how many signatures each; (8, 200), but for the slowest stores."""
 
