@@ -25,6 +25,7 @@ ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _MODULES: dict[str, str] = {
     "handle": "rolesanywhere_auth.keys.tpm",
+    "pkcs11": "rolesanywhere_auth.keys.pkcs11",
     "tpm": "rolesanywhere_auth.keys.tpm",
 }
 """By scheme; each has an ``open_store``."""
