@@ -231,4 +231,6 @@ _devices: dict[str | None, Device] = {}
 
 def device(tcti: str | None) -> Device:
     """The one for this TCTI: keys share the connection and its lock."""
+    if tcti is not None and tcti.startswith("abrmd"):  # as tpm2-tools also call it
+        tcti = f"t{tcti}"
     return _devices.setdefault(tcti, Device(tcti))

@@ -18,7 +18,13 @@ import pytest
 from rolesanywhere_auth.keys import _pkcs11_module
 from rolesanywhere_auth.testing import CertificateAuthority
 
-BACKENDS = ("softhsm",)
+BACKENDS = (
+    "softhsm",
+    "tpm_handle",
+    "tpm_openssl",
+    "tpm_pytss",
+    "tpm_tools",
+)
 
 
 class Place(NamedTuple):
