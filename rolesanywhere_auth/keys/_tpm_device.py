@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rolesanywhere_auth.errors import MissingExtraError
+from rolesanywhere_auth.errors import MissingExtraError, SigningError
 from rolesanywhere_auth.forking import Guard, local_work
 from rolesanywhere_auth.keys._tpm_errors import is_connection, is_full
 from rolesanywhere_auth.keys._tpm_policy import Step, take
@@ -23,6 +23,11 @@ T = TypeVar("T")
 _PAUSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(0.1,) * 30)
 """Seconds to wait for another process that fills the TPM's three places for objects."""
 
+_NO_FORK = (
+    "{}: a forked process cannot reach it, as its parent did so before, and GLib's connection to "
+    "D-Bus does not survive that. Use the kernel's resource manager (device:/dev/tpmrm0), or sign "
+    "in after the fork only."
+)
 _HIERARCHIES = {
     0x40000001: "OWNER",
     0x40000007: "NULL",
@@ -163,6 +168,8 @@ class Device:
     def __init__(self, tcti: str | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.name = f"the TPM ({tcti or 'the default TCTI'})"
         self._tcti = tcti
+        self._managed_by_dbus = (tcti or "").startswith("tabrmd")
+        self._keeps = self._managed_by_dbus or (tcti or "").startswith("device:/dev/tpmrm")
         self._sleep = sleep
         self._guard = Guard()
         self._generation = 0
@@ -180,6 +187,7 @@ class Device:
 
         Raises:
             TSS2_Exception: as *work* does.
+            SigningError: the connection cannot be had in a forked process.
         """
         from tpm2_pytss import TSS2_Exception
 
@@ -200,13 +208,14 @@ class Device:
 
     def _open(self) -> Context:
         if self._context is not None and self._generation != self._guard.generation:
+            if self._managed_by_dbus:
+                raise SigningError(_NO_FORK.format(self.name), source=self.name)
             self._context = None  # the parent's, to be neither used nor closed
         if self._context is None:
             from tpm2_pytss import ESAPI
 
             self._generation = self._guard.generation
-            keeps = (self._tcti or "").startswith(("tabrmd", "device:/dev/tpmrm"))
-            self._context = Context(ESAPI(self._tcti), keeps=keeps)
+            self._context = Context(ESAPI(self._tcti), keeps=self._keeps)
         return self._context
 
     def _close(self) -> None:

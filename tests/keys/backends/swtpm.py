@@ -36,6 +36,7 @@ class SoftTPM:
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir()
+        self.flags = "not-need-init,startup-clear"
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         while self._process is None:
@@ -50,7 +51,7 @@ class SoftTPM:
                 "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.state}",
                 "--server", f"type=tcp,port={self._port},bindaddr=127.0.0.1",
                 "--ctrl", f"type=tcp,port={self._port + 1},bindaddr=127.0.0.1",
-                "--flags", "not-need-init,startup-clear",
+                "--flags", self.flags,
             ],
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -86,7 +87,8 @@ class SoftTPM:
     def run(self, *command: str) -> bytes:
         """A command that uses this TPM; what it leaves there is flushed."""
         output = run(*command, **self.environment())
-        run("tpm2_flushcontext", "-t", **self.environment())
+        for kind in ("-t", "-l", "-s"):  # tpm2_encodeobject forgets a session
+            run("tpm2_flushcontext", kind, **self.environment())
         return output
 
     def path(self, suffix: str) -> str:
