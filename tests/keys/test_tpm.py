@@ -270,7 +270,7 @@ def test_kinds_of_keys(
 @pytest.mark.parametrize(
     ("algorithm", "attributes", "says"),
     [
-        ("rsa2048:rsapss-sha256", SIGNING, "RSASSA-PSS only"),
+        ("rsa2048:rsapss-sha256:null", SIGNING, "RSASSA-PSS only"),
         ("rsa2048:rsassa-sha384", SIGNING, "another scheme or hash"),
         ("rsa2048:oaep-sha256", SIGNING.replace("|sign", "|decrypt"), "decryption or storage"),
         ("ecc256:ecschnorr-sha256", SIGNING, "another scheme or hash"),

@@ -214,7 +214,7 @@ class TPMStore:
         protected = self.make(self.key_types[0], self._authority, password="the-right-one")
         return protected._replace(passphrase="not-that-one")
 
-    def refusals(self, place: Place) -> int:
+    def refusals(self, place: Place) -> int | None:
         return self.tpm.refusals()
 
     def restart(self) -> None:
