@@ -36,7 +36,7 @@ import rolesanywhere_auth
 from rolesanywhere_auth.testing import Emulator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
     # They make virtual environments, and the second would run this test.
     "README.md": ["$ scripts/demo\n$ scripts/test\n"],

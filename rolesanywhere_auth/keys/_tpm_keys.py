@@ -129,6 +129,8 @@ class WrappedKey:
         """Loaded, and flushed again."""
         self.stage = Stage.KEY
         with context.loaded(self, lambda: self._load(context, parent_auth)) as handle:
+            if self._saved is None:
+                self._saved = context.esapi.context_save(handle)
             self.stage = Stage.USE
             yield handle
 
@@ -148,13 +150,7 @@ class WrappedKey:
                 if is_full(error):
                     raise
                 self._saved = None  # of before a reset
-        handle = self._load_under_parent(context, parent_auth)
-        try:
-            self._saved = context.esapi.context_save(handle)
-        except BaseException:
-            context.flush(handle)
-            raise
-        return handle
+        return self._load_under_parent(context, parent_auth)
 
     def _load_under_parent(self, context: Context, parent_auth: bytes) -> Any:
         self.stage = Stage.PARENT

@@ -132,6 +132,8 @@ class TPMSigner:
             PrivateKeyLoadError: the key is not there any more, or cannot be loaded.
             SigningError: the TPM cannot be reached, or its policy does not hold.
         """
+        from tpm2_pytss import TSS2_Exception
+
         auth, parent_auth = self._reveal()
         self._refuse_known(self.identity, auth, Stage.KEY)
         self._refuse_known(self._key.parent_identity(), parent_auth, Stage.PARENT)
@@ -140,7 +142,7 @@ class TPMSigner:
         def work(context: Context) -> bytes:
             try:
                 return self._sign(context, data, auth, parent_auth)
-            except Exception as error:
+            except TSS2_Exception as error:
                 if not self._is_stale(context, error):
                     raise
             return self._sign(context, data, auth, parent_auth)
@@ -157,12 +159,8 @@ class TPMSigner:
         ):
             return sign(context.esapi, handle, self._plan, data, session=session)
 
-    def _is_stale(self, context: Context, error: Exception) -> bool:
+    def _is_stale(self, context: Context, error: Any) -> bool:
         """Whether what was loaded is gone, so that loading it again may help."""
-        from tpm2_pytss import TSS2_Exception
-
-        if not isinstance(error, TSS2_Exception):
-            return False
         stage = self._key.stage
         if is_refusal(error) and stage is Stage.USE:
             self._check_same(context)
