@@ -838,3 +838,14 @@ def test_under_a_resource_manager(own: SoftTPM, tmp_path: Path) -> None:
     said = done.stdout.splitlines()
     assert len(said) == 3
     assert all("Use the kernel's resource manager" in each for each in said)
+
+
+@pytest.mark.extended
+def test_the_kernels_resource_manager(repository: Path) -> None:
+    """A machine with a TPM signs in through /dev/tpmrm0, in threads and children, too."""
+    script = repository / "scripts" / "test-tpm-kernel"
+
+    said = subprocess.run([script, sys.executable], stdout=subprocess.PIPE, check=True).stdout
+
+    for line in (b"in with tpm:0x81000001", b"in with file.pem", b"in threads and children"):
+        assert b"signed " + line in said
