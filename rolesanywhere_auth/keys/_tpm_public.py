@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rolesanywhere_auth.errors import UnsupportedKeyError
@@ -169,6 +170,7 @@ def _octets(plan: Plan) -> int:
     return (size + 7) // 8
 
 
+@cache
 def _scheme(algorithm: int, hash_algorithm: int) -> Any:
     from tpm2_pytss.constants import TPM2_ALG
     from tpm2_pytss.types import TPMT_SIG_SCHEME
@@ -178,6 +180,7 @@ def _scheme(algorithm: int, hash_algorithm: int) -> Any:
     return scheme
 
 
+@cache
 def _no_ticket() -> Any:
     from tpm2_pytss.constants import TPM2_RH, TPM2_ST
     from tpm2_pytss.types import TPMT_TK_HASHCHECK

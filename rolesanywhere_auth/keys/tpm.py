@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rolesanywhere_auth._containers import Readable, open_contents, read_material
-from rolesanywhere_auth.errors import PrivateKeyError, PrivateKeyLoadError, SigningError
+from rolesanywhere_auth.errors import PrivateKeyLoadError, SigningError
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import check_signer
 from rolesanywhere_auth.keys._tpm_device import Context, Device, device, require_pytss
@@ -89,6 +89,7 @@ class TPMSigner:
         self._passphrase = reference.auth or passphrase
         self._parent_passphrase = reference.parent_auth
         self._secrets: tuple[bytes, bytes] | None = None
+        self._trusted = False  # once the TPM took these
         self._key = _held_key(reference, contents)
         self._steps = reference.policy or self._key.policy
         check_steps(self._steps, source=self.source)
@@ -134,12 +135,13 @@ class TPMSigner:
         """
         from tpm2_pytss import TSS2_Exception
 
-        auth, parent_auth = self._reveal()
-        self._refuse_known(self.identity, auth, Stage.KEY)
-        self._refuse_known(self._key.parent_identity(), parent_auth, Stage.PARENT)
-        known = self._device.accepted(self.identity, auth) is True
+        secrets = auth, parent_auth = self._reveal()
+        known = self._trusted
 
         def work(context: Context) -> bytes:
+            if not known:  # looked at here, as other threads try the same
+                self._refuse_known(self.identity, auth, Stage.KEY)
+                self._refuse_known(self._key.parent_identity(), parent_auth, Stage.PARENT)
             try:
                 return self._sign(context, data, auth, parent_auth)
             except TSS2_Exception as error:
@@ -147,9 +149,10 @@ class TPMSigner:
                     raise
             return self._sign(context, data, auth, parent_auth)
 
-        signature = self._run(work, again=known, stage=Stage.USE)
+        signature = self._run(work, again=known, stage=Stage.USE, secrets=secrets)
         if not known:
             self._device.remember(self.identity, auth, accepted=True)
+            self._trusted = True
         return signature
 
     def _sign(self, context: Context, data: bytes, auth: bytes, parent_auth: bytes) -> bytes:
@@ -178,7 +181,14 @@ class TPMSigner:
                 source=self.source,
             )
 
-    def _run(self, work: Callable[[Context], T], *, again: bool, stage: Stage = Stage.KEY) -> T:
+    def _run(
+        self,
+        work: Callable[[Context], T],
+        *,
+        again: bool,
+        stage: Stage = Stage.KEY,
+        secrets: tuple[bytes, bytes] = (b"", b""),
+    ) -> T:
         """Do it, and turn what fails into errors that say why."""
         from tpm2_pytss import TSS2_Exception
 
@@ -187,29 +197,30 @@ class TPMSigner:
         def watched(context: Context) -> T:
             try:
                 return work(context)
+            except TSS2_Exception as error:
+                if is_refusal(error):
+                    self._remember_refusal(secrets)
+                raise
             finally:
                 reached.append(self._key.stage)
 
         try:
             return self._device.run(watched, again=again)
         except TSS2_Exception as error:
-            raise self._failure(error, reached[-1]) from error
+            raise explain(
+                error,
+                stage=reached[-1],
+                source=self.source,
+                device=self._device.name,
+                secret=bool(secrets[reached[-1] is Stage.PARENT]),
+                parent=self._key.parent,
+            ) from error
 
-    def _failure(self, error: Any, stage: Stage) -> PrivateKeyError:
-        auth, parent_auth = self._secrets or (b"", b"")
-        secret = parent_auth if stage is Stage.PARENT else auth
-        if is_refusal(error):
-            whose = self._key.parent_identity() if stage is Stage.PARENT else self.identity
-            self._device.remember(whose, secret, accepted=False)
-            self._secrets = None
-        return explain(
-            error,
-            stage=stage,
-            source=self.source,
-            device=self._device.name,
-            secret=bool(secret),
-            parent=self._key.parent,
-        )
+    def _remember_refusal(self, secrets: tuple[bytes, bytes]) -> None:
+        parent = self._key.stage is Stage.PARENT
+        whose = self._key.parent_identity() if parent else self.identity
+        self._device.remember(whose, secrets[parent], accepted=False)
+        self._secrets, self._trusted = None, False  # a callable may have another by now
 
     def _reveal(self) -> tuple[bytes, bytes]:
         if self._secrets is None:
@@ -219,7 +230,7 @@ class TPMSigner:
 
     def _refuse_known(self, whose: bytes, auth: bytes, stage: Stage) -> None:
         if self._device.accepted(whose, auth) is False:
-            self._secrets = None  # a callable may have another by now
+            self._secrets = None
             raise refused(stage, source=self.source, secret=bool(auth), parent=self._key.parent)
 
     def __repr__(self) -> str:

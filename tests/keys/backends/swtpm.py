@@ -167,7 +167,7 @@ def _two_free_ports() -> int:
 class TPMStore:
     """What the back ends of a TPM have in common: the certificate stands in a file."""
 
-    key_types: ClassVar[tuple[str, ...]] = ("ec-p256", "ec-p384", "rsa-2048")
+    key_types: ClassVar[tuple[str, ...]] = ("ec-p256", "rsa-2048")
     extended: ClassVar = False
     forks: ClassVar = True
     threads: ClassVar = (8, 200)

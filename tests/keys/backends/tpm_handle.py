@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from backends import Place
 from backends.swtpm import ALGORITHMS, TPMStore
@@ -10,6 +10,8 @@ from backends.swtpm import ALGORITHMS, TPMStore
 
 class Store(TPMStore):
     """tpm2-tools make them."""
+
+    key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048")
 
     def new_key(self, key_type: str, password: str) -> tuple[str, Any]:
         auth = ("-p", password) if password else ()
