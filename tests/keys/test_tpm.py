@@ -582,9 +582,9 @@ def test_nothing_is_left_in_the_tpm(tpm: SoftTPM, common_parent: str) -> None:
     file, handle = TPMSigner(tpm.encode(key)), TPMSigner(tpm.persist(key, 0x81000010))
     wrong = TPMSigner(tpm.encode(key) + "", passphrase="wrong")
 
-    for _ in range(600):
+    for _ in range(400):
         handle.sign(DATA)
-    for _ in range(200):
+    for _ in range(150):
         file.sign(DATA)
     with pytest.raises(PassphraseError):
         wrong.sign(DATA)

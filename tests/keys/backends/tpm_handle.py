@@ -11,7 +11,7 @@ from backends.swtpm import ALGORITHMS, TPMStore
 class Store(TPMStore):
     """tpm2-tools make them."""
 
-    key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048")
+    key_types: ClassVar = ("ec-p256", "ec-p384", "rsa-2048")
 
     def new_key(self, key_type: str, password: str) -> tuple[str, Any]:
         auth = ("-p", password) if password else ()
