@@ -147,13 +147,16 @@ def sign(esapi: Any, handle: Any, plan: Plan, data: bytes, *, session: Any) -> b
     else:
         digest, ticket = TPM2B_DIGEST(widen(hashlib.sha256(data).digest(), plan)), _no_ticket()
     scheme = _scheme(_RSASSA if plan.rsa else _ECDSA, plan.hash)
-    signature = esapi.sign(handle, digest, scheme, ticket, session1=session).signature
+    # TPMT_SIGNATURE: the algorithm, its hash, and one or two sized numbers.
+    done: bytes = esapi.sign(handle, digest, scheme, ticket, session1=session).marshal()
+    end = 6 + int.from_bytes(done[4:6], "big")
     if plan.rsa:
-        return bytes(signature.rsassa.sig).rjust(_octets(plan), b"\0")
+        return done[6:end].rjust(_octets(plan), b"\0")
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-    pair = signature.ecdsa.signatureR, signature.ecdsa.signatureS
-    return encode_dss_signature(*(int.from_bytes(bytes(each), "big") for each in pair))
+    return encode_dss_signature(
+        int.from_bytes(done[6:end], "big"), int.from_bytes(done[end + 2 :], "big")
+    )
 
 
 def widen(digest: bytes, plan: Plan) -> bytes:
