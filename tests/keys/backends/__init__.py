@@ -24,6 +24,10 @@ BACKENDS = (
     "nss_mldsa",
     "tpm2_pkcs11",
     "spiffe",
+    "tpm_handle",
+    "tpm_openssl",
+    "tpm_pytss",
+    "tpm_tools",
 )
 
 
