@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pytest
 
-from rolesanywhere_auth.keys import _pkcs11_module
+from rolesanywhere_auth.keys import _pkcs11_module, _pkcs11_token
 from rolesanywhere_auth.testing import CertificateAuthority
 
 BACKENDS = (
@@ -139,6 +139,7 @@ def run(*command: str, stdin: bytes = b"", **environment: str) -> bytes:
 
 
 def stop_modules() -> None:
-    """Have PKCS #11 modules read their configuration anew in the next test."""
+    """Have PKCS #11 modules read their configuration anew in the next test, of other tokens."""
+    _pkcs11_token._refused.clear()
     for module in list(_pkcs11_module._modules.values()):
         module.stop()
