@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.identity import Identity
     from rolesanywhere_auth.keys import Signer
     from rolesanywhere_auth.provider import RolesAnywhereProvider
+    from rolesanywhere_auth.secrets import SecretReference
     from rolesanywhere_auth.session import boto3_session, botocore_session
 
 _ROOMS = {
@@ -65,6 +66,7 @@ _ROOMS = {
     "RolesAnywhereConfig": "config",
     "RolesAnywhereCredentials": "credentials",
     "RolesAnywhereProvider": "provider",
+    "SecretReference": "secrets",
     "SessionCredentials": "exchange",
     "Signer": "keys",
     "boto3_session": "session",
@@ -105,6 +107,7 @@ __all__ = [
     "RolesAnywhereCredentials",
     "RolesAnywhereError",
     "RolesAnywhereProvider",
+    "SecretReference",
     "ServiceError",
     "ServiceUnavailableError",
     "SessionCredentials",

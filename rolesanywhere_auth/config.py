@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
-from rolesanywhere_auth.secrets import MASK, Passphrase, looks_like_content
+from rolesanywhere_auth.secrets import MASK, Passphrase, SecretReference, looks_like_content
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import Signer
@@ -65,8 +65,8 @@ class RolesAnywhereConfig:
         private_key: Path or content, or any object with ``public_key()`` and
             ``sign(data)``. None when *certificate* holds the key.
         certificate_chain: Path or content with intermediates, in any order.
-        passphrase: Of the private key or PKCS#12 file; text, bytes, or a callable
-            that returns either.
+        passphrase: Of the private key or PKCS#12 file, or the PIN of a key store; text,
+            bytes, a callable that returns either, or a `SecretReference`.
         session_duration: Seconds or ``timedelta``, 900 to 43200. The profile's own
             duration caps it; above the role's maximum the service refuses
             (user guide, "CreateSession").
@@ -223,7 +223,7 @@ def _is_content(name: str, value: object) -> bool:
 
 def _shown(name: str, value: object) -> str:
     if name == "passphrase":
-        return MASK
+        return repr(value) if isinstance(value, SecretReference) else MASK
     if _is_content(name, value):
         return f"<{len(value)} {type(value).__name__}>"  # type: ignore[arg-type]
     if name == "proxies" and isinstance(value, Mapping):

@@ -27,6 +27,7 @@ from rolesanywhere_auth import (
     RolesAnywhereCredentials,
     RolesAnywhereError,
     RolesAnywhereProvider,
+    SecretReference,
     ServiceError,
     SessionCredentials,
     Signer,
@@ -134,6 +135,19 @@ def uses_identity(identity: Identity) -> tuple[bytes, int, Signer]:
 def uses_signer(signer: Signer) -> tuple[PublicKey, bytes]:
     return signer.public_key(), signer.sign(b"data")
 
+
+# Secrets.
+
+by_reference = SecretReference("env:KEY_PASSPHRASE")
+a_secret: bytes = by_reference()
+with_reference = RolesAnywhereConfig(
+    trust_anchor_arn="arn:…",
+    profile_arn="arn:…",
+    role_arn="arn:…",
+    certificate="app.pem",
+    passphrase=by_reference,
+)
+references: set[SecretReference] = {by_reference}
 
 # Errors: the base catches all, the leaves carry data.
 
