@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message)
 
-    def print_help(self, file: object = None) -> NoReturn:
+    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002
         raise ConfigurationError("--help asks for no credentials")
 
 
@@ -51,8 +51,9 @@ def arguments_of(command_line: str) -> list[str] | None:
     try:
         words = compat_shell_split(command_line)
     except ValueError as error:
-        raise ConfigurationError(f"the command cannot be split: {error}; quote as a shell does") \
-            from None
+        raise ConfigurationError(
+            f"the command cannot be split: {error}; quote as a shell does"
+        ) from None
     names = [re.split(r"[/\\]", word)[-1].removesuffix(".exe") for word in words[:1]]
     if names and _PYTHON.fullmatch(names[0]) and words[1:3] == ["-m", "rolesanywhere_auth"]:
         names, words = ["rolesanywhere-auth"], words[2:]

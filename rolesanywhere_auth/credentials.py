@@ -186,18 +186,42 @@ class _Snapshots:
         frozen = ReadOnlyCredentials(
             found.access_key, found.secret_key, found.token, found.account_id
         )
-        offset = self._sign_in.clock.offset
-        expires = found.expiration.timestamp() - offset
-        shared = self._sign_in.shared_lifetime
-        issued = expires - shared if shared else _issued(expires, self._now())
-        return Snapshot(
-            frozen=frozen,
-            issued=issued,
-            fresh_until=expires - schedule.renewal_window(expires - issued),
-            usable_until=expires - schedule.mandatory_window(expires - issued),
-            expires=expires,
-            expiration=found.expiration,
+        return snapshot_of(
+            frozen,
+            found.expiration,
+            now=self._now(),
+            offset=self._sign_in.clock.offset,
+            lifetime=self._sign_in.shared_lifetime,
         )
+
+
+def snapshot_of(
+    frozen: ReadOnlyCredentials,
+    expiration: datetime,
+    *,
+    now: float,
+    offset: float,
+    lifetime: float | None = None,
+) -> Snapshot:
+    """Credentials with the moments at which they are renewed.
+
+    Args:
+        frozen: The credentials.
+        expiration: By the service's clock.
+        now: Seconds of the local clock.
+        offset: Seconds that the service's clock is ahead of it.
+        lifetime: Seconds, if they were not issued just now.
+    """
+    expires = expiration.timestamp() - offset
+    issued = expires - lifetime if lifetime else _issued(expires, now)
+    return Snapshot(
+        frozen=frozen,
+        issued=issued,
+        fresh_until=expires - schedule.renewal_window(expires - issued),
+        usable_until=expires - schedule.mandatory_window(expires - issued),
+        expires=expires,
+        expiration=expiration,
+    )
 
 
 def _issued(expires: float, now: float) -> float:
@@ -285,9 +309,13 @@ class RolesAnywhereCredentials(RenewedCredentials):
         identity = self._sign_in.identities.identity
         if identity is None:
             return super().health()
-        return super().health()._replace(
-            certificate_serial_number=identity.serial_number,
-            certificate_expires_at=identity.not_valid_after,
+        return (
+            super()
+            .health()
+            ._replace(
+                certificate_serial_number=identity.serial_number,
+                certificate_expires_at=identity.not_valid_after,
+            )
         )
 
     @property  # type: ignore[misc]
