@@ -101,11 +101,12 @@ class _Builder:
         self._inner = inner
         self._make = make
 
-    def providers(self, profile_name: str, disable_env_vars: bool = False) -> list[Any]:
+    def providers(self, *, profile_name: str, disable_env_vars: bool = False) -> list[Any]:
         """Those for the profile *profile_name*, in order."""
         own = self._inner.providers(profile_name=profile_name, disable_env_vars=disable_env_vars)
         first, *process = self._make(profile_name)
-        place = [each.METHOD for each in own].index(_PROCESS)
+        methods = [each.METHOD for each in own]
+        place = methods.index(_PROCESS) if _PROCESS in methods else len(own)
         return [first, *own[:place], *process, *own[place:]]
 
 
@@ -165,7 +166,7 @@ def _resolver(session: botocore.session.Session) -> Any:
     try:
         resolver = session.get_component("credential_provider")
     except BotoCoreError as error:
-        raise ConfigurationError(f"the session has no chain to join: {error}") from error
+        raise ConfigurationError(f"the chain of the session cannot be made: {error}") from error
     methods = [each.METHOD for each in getattr(resolver, "providers", ())]
     if METHOD in methods:
         raise ConfigurationError("the session's chain has the provider already: join it once")
@@ -187,7 +188,7 @@ def _open(
     sources = getattr(getattr(assume_role, "_credential_sourcer", None), "_providers", None)
     if not callable(getattr(builder, "providers", None)) or not isinstance(sources, list):
         return False
-    assume_role._profile_provider_builder = _Builder(builder, make)  # noqa: SLF001
+    assume_role._profile_provider_builder = _Builder(builder, make)
     sources.append(provider)
     return True
 
@@ -200,7 +201,7 @@ def _check_not_needed(session: botocore.session.Session) -> None:
     """
     name: str | None = session.get_config_variable("profile") or "default"
     known = session.full_config["profiles"]
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     while name in known and name not in seen and "role_arn" in known[name]:
         seen.add(name)
         source = known[name].get("source_profile")
