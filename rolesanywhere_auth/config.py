@@ -146,10 +146,9 @@ class RolesAnywhereConfig:
     def from_profile(cls, name: str | None = None) -> RolesAnywhereConfig:
         """Make one from the block ``rolesanywhere =`` of a profile of the AWS config file.
 
-        Under it stands one ``name = value`` for each argument of this class. ``~`` is
-        expanded, other relative paths count from the folder of the file, durations are
-        seconds, and a passphrase is given by reference (`SecretReference`).
-        ``AWS_CONFIG_FILE`` and ``AWS_SHARED_CREDENTIALS_FILE`` say where the files are.
+        Under it stands one ``name = value`` for each argument of this class: relative paths
+        count from the folder of the file, durations are seconds, a passphrase is given by
+        reference (`SecretReference`).
 
         Args:
             name: The profile, and nothing but the profile. By default ``AWS_PROFILE``, else
@@ -168,9 +167,8 @@ class RolesAnywhereConfig:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> RolesAnywhereConfig:
         """Make one from environment variables: ``ROLESANYWHERE_`` and an argument's name.
 
-        So ``ROLESANYWHERE_TRUST_ANCHOR_ARN``; an empty one counts as not set. Values are
-        written as in a profile, but relative paths count from the working directory, and
-        certificate and key may be the PEM text itself.
+        An empty one counts as not set. Relative paths count from the working directory, and
+        certificate and key may be the PEM text itself; all else is as in a profile.
 
         Args:
             environ: By default ``os.environ``.
@@ -196,7 +194,7 @@ class RolesAnywhereConfig:
             command_line: Instead of a profile: what stands in one, quoted for a shell.
 
         Raises:
-            ConfigurationError: There is no such profile; the command is another one; or it
+            ConfigurationError: There is no such profile, the command is another one, or it
                 has a flag that cannot be served here.
         """
         from rolesanywhere_auth import profiles

@@ -127,7 +127,7 @@ def test_errors_name_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_what_cannot_be_served(line: str, said: str) -> None:
     """Another command, a broken one, or one with unknown flags is an error that says which."""
-    with pytest.raises(ConfigurationError, match="^command_line: ") as caught:
+    with pytest.raises(ConfigurationError, match=r"^command_line: ") as caught:
         read(line)
     assert said in str(caught.value)
 

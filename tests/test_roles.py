@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import time
@@ -14,13 +13,11 @@ import boto3
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
-from botocore.credentials import Credentials
 from moto import mock_aws
 
 from rolesanywhere_auth import (
     AssumeRoleDeniedError,
     ConfigurationError,
-    RenewalEvent,
     RolesAnywhereConfig,
     TransportError,
     assume_role,
@@ -118,9 +115,7 @@ def test_what_is_asked_for(config: RolesAnywhereConfig) -> None:
 
 
 @pytest.mark.parametrize("kind", ["boto3", "botocore", "keys"])
-def test_sessions_as_source(
-    kind: str, config: RolesAnywhereConfig, emulator: Emulator
-) -> None:
+def test_sessions_as_source(kind: str, config: RolesAnywhereConfig, emulator: Emulator) -> None:
     """A boto3 or botocore session, ours or anybody's, may be the first in the chain."""
     source: Any = boto3_session(config) if kind == "boto3" else botocore_session(config)
     if kind == "keys":
@@ -195,9 +190,7 @@ class Body:
         yield self._data
 
 
-def answering(
-    monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, str]
-) -> list[tuple[int, str]]:
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: tuple[int, str]) -> list[tuple[int, str]]:
     """Has STS answer so, through botocore's own event; the last answer stays."""
     from rolesanywhere_auth import roles
 
@@ -253,7 +246,7 @@ def test_an_unreachable_sts(config: RolesAnywhereConfig, monkeypatch: pytest.Mon
     """No answer is a TransportError that names the endpoint."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
 
-    with pytest.raises(TransportError, match="127.0.0.1:9"):
+    with pytest.raises(TransportError, match=r"127.0.0.1:9"):
         credentials_of(assume_role(config, role_arn=OTHER)).get_frozen_credentials()
 
 
@@ -261,13 +254,13 @@ def test_an_error_of_the_source_is_its_own(config: RolesAnywhereConfig, emulator
     """Where the first role refuses, that is the error."""
     emulator.fail_next(status=403, code="AccessDeniedException", message="Certificate revoked")
 
-    with pytest.raises(Exception, match="CreateSession was refused.*Certificate revoked"):
+    with pytest.raises(Exception, match=r"CreateSession was refused.*Certificate revoked"):
         credentials_of(assume_role(config, role_arn=OTHER)).get_frozen_credentials()
 
 
 def test_sources_that_cannot_be(config: RolesAnywhereConfig) -> None:
     """Something else than a session, a session without Region or without credentials."""
-    with pytest.raises(ConfigurationError, match="takes a RolesAnywhereConfig.*not str"):
+    with pytest.raises(ConfigurationError, match=r"takes a RolesAnywhereConfig.*not str"):
         assume_role("app", role_arn=OTHER)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="needs a Region"):
         assume_role(boto3.Session("AKIA", "secret"), role_arn=OTHER)

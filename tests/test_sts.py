@@ -100,6 +100,7 @@ def ends(conversation: Generator[Step, Reply, SessionCredentials], reply: Reply)
 def botocores_request(role: sts.Role) -> Any:
     """What botocore's own client would send."""
     session = botocore.session.Session()
+    session.set_config_variable("sts_regional_endpoints", "regional")
     client = session.create_client(
         "sts",
         region_name="eu-west-1",
@@ -254,7 +255,7 @@ def test_useless_answers(body: bytes) -> None:
         (302, "", ServiceUnavailableError, True),
     ],
 )
-def test_refusals(status: int, code: str, kind: type[ServiceError], retryable: bool) -> None:  # noqa: FBT001
+def test_refusals(status: int, code: str, kind: type[ServiceError], retryable: bool) -> None:
     """Each refusal is an error of its kind, with the words of STS."""
     conversation = talk(once=True)
     next(conversation)
