@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from rolesanywhere_auth._durations import session_seconds, timeout_seconds
 from rolesanywhere_auth._mappings import instance_properties, proxies
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Source = str | os.PathLike[str] | bytes
 """A path, or the content itself as bytes (PEM, DER or PKCS#12) or as PEM text."""
 
-MIN_SESSION_DURATION = 900
-MAX_SESSION_DURATION = 43200
 _SESSION_NAME = r"[\w+=,.@-]{2,64}"
 
 
@@ -112,14 +110,14 @@ class RolesAnywhereConfig:
             role_arn=self.role_arn,
         )
         self._set("region", _region(self.region, anchor.region))
-        self._set("session_duration", _duration(self.session_duration))
-        self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
-        self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
+        self._set("session_duration", session_seconds(self.session_duration))
+        self._set("connect_timeout", timeout_seconds("connect_timeout", self.connect_timeout))
+        self._set("read_timeout", timeout_seconds("read_timeout", self.read_timeout))
         if self.cache in (False, ""):
             self._set("cache", None)
         _check_cache(self.cache)
         if self.wait_timeout is not None:
-            self._set("wait_timeout", _timeout("wait_timeout", self.wait_timeout))
+            self._set("wait_timeout", timeout_seconds("wait_timeout", self.wait_timeout))
         if not isinstance(self.serve_expired, bool):
             raise ConfigurationError(
                 f"serve_expired must be True or False, not {self.serve_expired!r}"
@@ -213,8 +211,8 @@ class RolesAnywhereConfig:
     def patience(self) -> float:
         """Seconds that a call waits for a sign-in at most."""
         if self.wait_timeout is not None:
-            return _timeout("wait_timeout", self.wait_timeout)
-        one = _timeout("", self.connect_timeout) + _timeout("", self.read_timeout)
+            return timeout_seconds("wait_timeout", self.wait_timeout)
+        one = timeout_seconds("", self.connect_timeout) + timeout_seconds("", self.read_timeout)
         return one * self.max_attempts
 
     def __repr__(self) -> str:
@@ -274,35 +272,6 @@ def _without_login(url: str) -> str:
     login, at, host = url.rpartition("@")
     scheme, colon, _ = login.rpartition("://")
     return f"{scheme}{colon}{MASK}{at}{host}" if at else url
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    return None
-
-
-def _duration(value: object) -> int:
-    seconds = _seconds(value)
-    if (
-        seconds is None
-        or not MIN_SESSION_DURATION <= seconds <= MAX_SESSION_DURATION
-        or seconds != int(seconds)
-    ):
-        raise ConfigurationError(
-            f"session_duration must be {MIN_SESSION_DURATION} to {MAX_SESSION_DURATION} whole "
-            f"seconds (15 minutes to 12 hours), not {value!r}"
-        )
-    return int(seconds)
-
-
-def _timeout(name: str, value: object) -> float:
-    seconds = _seconds(value)
-    if seconds is None or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return seconds
 
 
 def _check_source(name: str, value: object) -> None:

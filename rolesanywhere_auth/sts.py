@@ -12,11 +12,12 @@ import hmac
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from rolesanywhere_auth._durations import session_seconds
 from rolesanywhere_auth._mappings import FrozenMapping
 from rolesanywhere_auth.arns import ROLE, parse_arn
 from rolesanywhere_auth.errors import (
@@ -87,7 +88,7 @@ class Role:
         parse_arn(self.role_arn, kind=ROLE)
         _matches("role_session_name", self.role_session_name, _SESSION_NAME)
         _matches("external_id", self.external_id, _EXTERNAL_ID)
-        object.__setattr__(self, "session_duration", _duration(self.session_duration))
+        object.__setattr__(self, "session_duration", session_seconds(self.session_duration))
         object.__setattr__(self, "transitive_tag_keys", _keys(self.transitive_tag_keys))
         if self.tags is not None:
             object.__setattr__(self, "tags", _tags(self.tags))
@@ -121,21 +122,6 @@ def _matches(name: str, value: object, pattern: str) -> None:
         isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII)
     ):
         raise ConfigurationError(f"{name} must fit {pattern}, not {value!r}")
-
-
-def _duration(value: object) -> int:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not 900 <= seconds <= 43200
-        or seconds != int(seconds)
-    ):
-        raise ConfigurationError(
-            "session_duration must be 900 to 43200 whole seconds (at most 3600 where a role "
-            f"assumes the role), not {value!r}"
-        )
-    return int(seconds)
 
 
 def _keys(value: Iterable[str]) -> tuple[str, ...]:
