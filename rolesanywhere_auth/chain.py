@@ -7,6 +7,7 @@ other profiles none does: three private names of botocore's assume-role provider
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable
@@ -167,6 +168,11 @@ def _resolver(session: botocore.session.Session) -> Any:
         resolver = session.get_component("credential_provider")
     except BotoCoreError as error:
         raise ConfigurationError(f"the chain of the session cannot be made: {error}") from error
+    if inspect.iscoroutinefunction(getattr(resolver, "load_credentials", None)):
+        raise ConfigurationError(
+            "the chain of an aiobotocore session takes no providers of botocore: use "
+            "rolesanywhere_auth.aio.aiobotocore_session(RolesAnywhereConfig.from_profile(…))"
+        )
     methods = [each.METHOD for each in getattr(resolver, "providers", ())]
     if METHOD in methods:
         raise ConfigurationError("the session's chain has the provider already: join it once")

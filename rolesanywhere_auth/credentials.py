@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -252,6 +253,18 @@ class _Telling:
             logger.exception("the hook for renewal events failed")
 
 
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Calls *method* for as long as its owner is there, which this does not keep alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = reference()
+        if found is not None:
+            found()
+
+    return call
+
+
 def create_session(
     config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
 ) -> SessionCredentials:
@@ -303,6 +316,7 @@ class RolesAnywhereCredentials(RenewedCredentials):
             notify=_Telling(self._sign_in, on_event),
         )
         super().__init__(renewal, method=METHOD, now=now)
+        self._sign_in.identities.watch(_weakly(renewal.look_soon))
 
     def health(self) -> Health:
         """How the credentials stand; reads and sends nothing."""

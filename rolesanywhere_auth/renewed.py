@@ -38,6 +38,14 @@ class RenewedCredentials(RefreshableCredentials):
             return snapshot.frozen
         return self._renewal.current().frozen
 
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        """The same without waiting: None where `get_frozen_credentials()` would have to.
+
+        A renewal that is due goes on in the background.
+        """
+        snapshot = self._renewal.at_hand()
+        return None if snapshot is None else snapshot.frozen
+
     @property
     def expires_at(self) -> datetime | None:
         """When the present credentials expire (aware, UTC), or None before the first sign-in."""

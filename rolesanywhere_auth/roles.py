@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -75,7 +76,7 @@ class Source:
             own = RolesAnywhereCredentials(given, now=now)
             self._get: Callable[[], Any] = lambda: own
             fallback = given.region
-        elif isinstance(given, botocore.session.Session):
+        elif isinstance(given, botocore.session.Session) and not _is_async(given):
             self.profile_name = given.profile
             self._get = given.get_credentials
             region_name = region_name or given.get_config_variable("region")
@@ -131,6 +132,11 @@ def _nobody(_: RenewalEvent) -> None:
     """There is no hook."""
 
 
+def _is_async(session: botocore.session.Session) -> bool:
+    """Whether it is one of aiobotocore."""
+    return inspect.iscoroutinefunction(session.get_credentials)
+
+
 class AssumedRoleCredentials(RenewedCredentials):
     """Credentials of a role that another role assumes, renewed like `RolesAnywhereCredentials`.
 
@@ -169,7 +175,7 @@ class AssumedRoleCredentials(RenewedCredentials):
         """What CloudTrail calls the session.
 
         The given name, else that of the session before it: the certificate's serial number
-        in hexadecimal, as IAM Roles Anywhere has it.
+        in hexadecimal, as IAM Roles Anywhere has it. That is known once it has signed in.
         """
         if self.role.role_session_name:
             return self.role.role_session_name

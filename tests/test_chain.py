@@ -226,6 +226,13 @@ def test_one_credentials_object(world: World) -> None:
     assert provider.load() is provider.load()
 
 
+class AsyncResolver:
+    """A chain in aiobotocore's manner."""
+
+    async def load_credentials(self) -> None:
+        """None, in time."""
+
+
 def test_what_cannot_be_joined(world: World) -> None:
     """Something else than a botocore session, one with its own provider, one that has joined."""
     world.write(app=world.block)
@@ -234,6 +241,10 @@ def test_what_cannot_be_joined(world: World) -> None:
         join_chain(boto3.Session())  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not botocore's own chain"):
         join_chain(botocore_session(config))
+    waiting = botocore.session.Session()
+    waiting.register_component("credential_provider", AsyncResolver())
+    with pytest.raises(ConfigurationError, match="aiobotocore_session"):
+        join_chain(waiting)
     with pytest.raises(ConfigurationError, match="join it once"):
         join_chain(joined("app"))
     with pytest.raises(ConfigurationError, match=r"chain of the session cannot be made.*gone"):

@@ -112,6 +112,17 @@ def test_what_is_asked_for(config: RolesAnywhereConfig) -> None:
     assert expires_at is not None
     assert 890 < expires_at.timestamp() - time.time() <= 901
     assert credentials.health().state == "fresh"
+    assert credentials.role_session_name == "host-42"
+
+
+def test_name_before_the_first_sign_in(config: RolesAnywhereConfig) -> None:
+    """What the certificate's serial number is nobody knows yet."""
+    credentials = credentials_of(assume_role(config, role_arn=OTHER))
+
+    assert credentials.role_session_name == "rolesanywhere-auth"
+    credentials.get_frozen_credentials()
+    (one,) = assumed()
+    assert credentials.role_session_name == one.session_name != "rolesanywhere-auth"
 
 
 @pytest.mark.parametrize("kind", ["boto3", "botocore", "keys"])
@@ -258,10 +269,19 @@ def test_an_error_of_the_source_is_its_own(config: RolesAnywhereConfig, emulator
         credentials_of(assume_role(config, role_arn=OTHER)).get_frozen_credentials()
 
 
+class AsyncSession(botocore.session.Session):
+    """A session in aiobotocore's manner."""
+
+    async def get_credentials(self) -> None:  # type: ignore[override]
+        """None, in time."""
+
+
 def test_sources_that_cannot_be(config: RolesAnywhereConfig) -> None:
     """Something else than a session, a session without Region or without credentials."""
     with pytest.raises(ConfigurationError, match=r"takes a RolesAnywhereConfig.*not str"):
         assume_role("app", role_arn=OTHER)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="not AsyncSession"):
+        assume_role(AsyncSession(), role_arn=OTHER)
     with pytest.raises(ConfigurationError, match="needs a Region"):
         assume_role(boto3.Session("AKIA", "secret"), role_arn=OTHER)
     empty = botocore.session.Session()

@@ -28,7 +28,10 @@ def add_to(verbs: Any) -> None:
         ("--trust-anchor-arn", "the trust anchor whose CA issued the certificate"),
         ("--profile-arn", "the profile that lists the role"),
         ("--role-arn", "the role to take"),
-        ("--certificate", "PEM, DER or PKCS#12 file; may hold chain and key too"),
+        (
+            "--certificate",
+            "PEM, DER or PKCS#12, also with chain and key; or a key store: spiffe:",
+        ),
     ):
         command.add_argument(name, required=True, help=what, metavar=_kind(name))
     command.add_argument("--private-key", metavar="FILE", help="if not in --certificate")
