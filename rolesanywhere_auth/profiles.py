@@ -132,7 +132,7 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
             found[key] = Setting(text, variable, folder=None)
         else:
             near = difflib.get_close_matches(key, KINDS, n=1, cutoff=_TYPO)
-            if near:
+            if near and not key.startswith(f"{near[0]}_"):  # the emulator exports one for each leaf
                 raise ConfigurationError(
                     f"the environment variable {variable} is no setting; did you mean "
                     f"{PREFIX}{near[0].upper()}?"

@@ -257,8 +257,12 @@ def _parsed(body: bytes) -> Element:
 
 
 def _text(root: Element, path: str) -> str:
-    """The text at *path*, in whatever namespace; empty if there is none."""
-    found = root.find("/".join(f"{{*}}{name}" for name in path.split("/")))
+    """The text at *path*, in whatever namespace; empty if there is none.
+
+    A path that begins with a slash may stand at any depth.
+    """
+    names = "/".join(f"{{*}}{name}" for name in path.lstrip("/").split("/"))
+    found = root.find(f".//{names}" if path.startswith("/") else names)
     return (found.text or "").strip() if found is not None else ""
 
 
@@ -286,9 +290,10 @@ def _refusal(reply: HTTPResponse, *, role: Role) -> ServiceError:
     code = text = ""
     with contextlib.suppress(*_XML_ERRORS):
         root = _parsed(reply.body)
-        code, text = _text(root, "Error/Code"), _text(root, "Error/Message")
+        # one level deeper in moto's answers
+        code, text = _text(root, "/Error/Code"), _text(root, "/Error/Message")
     code = one_line(code) or f"HTTP{reply.status}"
-    text = text or excerpt(reply.body)
+    text = text or (excerpt(reply.body) if b"AccessKey" not in reply.body else "no message")
     kind, causes = _kind(reply.status, code)
     request_id = reply.headers.get("x-amzn-requestid")
     message = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,9 @@ from rolesanywhere_auth import (
     SecretReference,
 )
 from rolesanywhere_auth._texts import KINDS
+from rolesanywhere_auth.cli.emulator import environment
+from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing.seed import plant, read_seed
 
 ANCHOR = "arn:aws:rolesanywhere:eu-west-1:111122223333:trust-anchor/a"
 PROFILE = "arn:aws:rolesanywhere:eu-west-1:111122223333:profile/p"
@@ -318,6 +322,27 @@ def test_missing_and_misspelt_variables() -> None:
         RolesAnywhereConfig.from_environment(VARIABLES | {"ROLESANYWHERE_SESION_DURATION": "900"})
     other = VARIABLES | {"ROLESANYWHERE_ROLE_NAME": "of another program"}
     assert RolesAnywhereConfig.from_environment(other) == RolesAnywhereConfig(**LEAST)
+
+
+def test_what_the_emulator_exports(tmp_path: Path) -> None:
+    """The variables of `rolesanywhere-auth emulator` are taken as they are, all of them."""
+    seed = {
+        "trust_anchors": [{"name": "lab", "generate": True}],
+        "roles": [{"name": "app", "trust_anchor": "lab"}],
+        "profiles": [{"name": "app", "roles": ["app"]}],
+        "leaves": [{"name": "app", "trust_anchor": "lab", "folder": "app"}],
+    }
+    (tmp_path / "seed.json").write_text(json.dumps(seed))
+    with Emulator(tls_port=None) as emulator:
+        planted = plant(emulator, read_seed(tmp_path / "seed.json"))
+        exported = environment(emulator, [planted], ca_bundle=None)
+
+    assert "ROLESANYWHERE_TRUST_ANCHOR_ARN_LAB" in exported
+    config = RolesAnywhereConfig.from_environment(exported)
+    assert config.certificate == str(tmp_path / "app" / "client.pem")
+    exported["ROLESANYWHERE_CERTIFICATE_CHIAN"] = "chain.pem"
+    with pytest.raises(ConfigurationError, match="did you mean ROLESANYWHERE_CERTIFICATE_CHAIN"):
+        RolesAnywhereConfig.from_environment(exported)
 
 
 def test_a_wrong_variable_is_named() -> None:

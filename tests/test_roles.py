@@ -345,3 +345,23 @@ def test_inside_mock_aws() -> None:
         source = boto3.Session("AKIAIOSFODNN7EXAMPLE", "secret", region_name="eu-west-1")
         session = assume_role(source, role_arn=OTHER)
         assert session.get_credentials().access_key.startswith("ASIA")
+
+
+def test_iam_judges_the_chain(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With signatures and policies enforced, the first role needs the permission."""
+    emulator.clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", emulator.aws_endpoint_url)
+    found: list[AssumedRoleCredentials] = []
+    for name, action in (("one", "sts:AssumeRole"), ("two", "s3:ListBucket")):
+        statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        setup = emulator.set_up(role_name=name, policy=policy)
+        config = RolesAnywhereConfig(**setup.config_arguments())
+        found.append(credentials_of(assume_role(config, role_arn=OTHER)))
+    with emulator.enforcing_iam():
+        allowed = found[0].access_key
+        with pytest.raises(AssumeRoleDeniedError, match="not authorized to perform") as caught:
+            found[1].get_frozen_credentials()
+
+    assert allowed.startswith("ASIA")
+    assert caught.value.code == "AccessDenied"

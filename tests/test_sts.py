@@ -274,6 +274,17 @@ def test_refusals(status: int, code: str, kind: type[ServiceError], retryable: b
     assert bool(error.causes) is (kind is AssumeRoleDeniedError)
 
 
+def test_credentials_under_a_wrong_status_are_not_shown() -> None:
+    """An answer that a proxy gave another status may hold keys: its words are not cited."""
+    conversation = talk(once=True)
+    next(conversation)
+    body = answer().replace(b' xmlns="https://sts.amazonaws.com/doc/2011-06-15/"', b"")
+    with pytest.raises(InvalidRequestError, match="no message") as caught:
+        conversation.send(HTTPResponse(400, {}, body))
+    assert "Assume" in str(caught.value)
+    assert "<" not in str(caught.value)
+
+
 def test_attempts_and_back_off() -> None:
     """What may pass is tried three times, with pauses; a refusal that lasts once."""
     conversation = talk()
