@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,8 @@ from rolesanywhere_auth.session import new_session
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.record import Snapshot
+
+logger = logging.getLogger("rolesanywhere_auth.roles")
 
 METHOD = "assume-role"
 _LONGEST_CHAINED = 3600
@@ -236,9 +239,12 @@ class AssumedRoleCredentials(RenewedCredentials):
             LINE, session, endpoint=endpoint, sessions=self._sessions, event=sts.EVENT
         )
         try:
-            return transport.run(conversation, send=line.send, sleep=self._sleep)
+            found = transport.run(conversation, send=line.send, sleep=self._sleep)
         finally:
             line.close()
+        until = found.expiration.isoformat()
+        logger.info("assumed %s until %s", found.assumed_role_arn or found.role_arn, until)
+        return found
 
     @property  # type: ignore[misc]
     def account_id(self) -> str:

@@ -154,15 +154,25 @@ def test_profile_and_region_of_the_source_count(
     assert assume_role(source, role_arn=OTHER, region_name="eu-west-3").region_name == "eu-west-3"
 
 
+@pytest.mark.parametrize(
+    ("region", "fips", "host"),
+    [
+        ("us-east-1", "false", "sts.us-east-1.amazonaws.com"),
+        ("us-east-1", "true", "sts-fips.us-east-1.amazonaws.com"),
+        ("us-gov-west-1", "true", "sts.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "false", "sts.cn-north-1.amazonaws.com.cn"),
+    ],
+)
 def test_the_regional_endpoint_of_sts(
-    config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
+    region: str, fips: str, host: str, config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a URL in the settings it is the Region's, whatever botocore's own default."""
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "legacy")
-    credentials = credentials_of(assume_role(config, role_arn=OTHER, region_name="us-east-1"))
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", fips)
+    credentials = credentials_of(assume_role(config, role_arn=OTHER, region_name=region))
 
-    assert credentials._place()[1] == "https://sts.us-east-1.amazonaws.com"
+    assert credentials._place()[1] == f"https://{host}"
 
 
 def test_renewal_waits_for_nobody(emulator: Emulator, config: RolesAnywhereConfig) -> None:
@@ -318,7 +328,7 @@ def test_no_secret_in_logs_or_repr(
     frozen = [each.get_credentials().get_frozen_credentials() for each in (first, session)]
     shown = caplog.text + repr(credentials_of(session))
 
-    assert OTHER in shown
+    assert "assumed arn:aws:sts::111122223333:assumed-role/other/" in shown
     for each in frozen:
         assert str(each.secret_key) not in shown
         assert str(each.token) not in shown
