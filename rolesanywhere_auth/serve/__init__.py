@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
@@ -116,6 +117,7 @@ class CredentialServer:
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._error: BaseException | None = None
+        self._stop_asked = False
         self._stop: Callable[[], object] = lambda: None
 
     # its life
@@ -128,6 +130,12 @@ class CredentialServer:
             RolesAnywhereError: the first sign-in failed, and trying again will not help. If
                 it may help, the server tries on and answers 503 meanwhile.
         """
+        self.begin()
+        self.await_ready()
+        return self
+
+    def begin(self) -> None:
+        """Listen and sign in, but do not wait for that; `await_ready()` does."""
         if self._thread is not None:
             raise ConfigurationError("a CredentialServer starts once; make another")
         self._open()
@@ -135,18 +143,24 @@ class CredentialServer:
             target=self._run, name="rolesanywhere-serve-loop", daemon=True
         )
         self._thread.start()
-        self._ready.wait()
+
+    def await_ready(self, seconds: float | None = None) -> bool:
+        """Wait until requests are answered, so long at most; whether they are. Raises as `start()`.
+
+        Of a server that was ready and has ended since, it raises why.
+        """
+        ready = self._ready.wait(seconds)
         if self._error is not None:
             error = self._error
             self.stop()
             raise error
-        logger.info("answering at %s", self.url or self._unix_socket)
-        return self
+        return ready
 
     def stop(self) -> None:
         """Answer what is under way, then close all; the token files go."""
         if self._thread is None or self._tokens is None:
             return
+        self._stop_asked = True  # for a loop that has not begun
         self._stop()
         self._thread.join()
         tokens, self._tokens = self._tokens, None
@@ -156,7 +170,7 @@ class CredentialServer:
         if self._unix_socket is not None:
             listening.remove(self._unix_socket, self._inode)
 
-    def __enter__(self) -> CredentialServer:
+    def __enter__(self) -> CredentialServer:  # noqa: PYI034 - Self needs Python 3.11
         return self.start()
 
     def __exit__(
@@ -166,12 +180,6 @@ class CredentialServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it has ended by itself; whether it has."""
-        assert self._thread is not None
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
 
     # what clients must know
 
@@ -256,7 +264,7 @@ class CredentialServer:
         except BaseException as error:  # noqa: BLE001 - `start()` raises it
             self._error = error
             if self._ready.is_set():
-                logger.exception("the server of credentials ended")
+                logger.critical("the server of credentials ended: %s", type(error).__name__)
         finally:
             self._ready.set()
 
@@ -266,10 +274,12 @@ class CredentialServer:
         stop = asyncio.Event()
 
         def end() -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(stop.set)
 
         self._stop = end
+        if self._stop_asked:
+            stop.set()
         supplies = {
             name: Supply(name, credentials, now=self._now)
             for name, credentials in self._roles.items()
@@ -292,7 +302,11 @@ class CredentialServer:
             notifier=self._notifier,
             clock=self._now,
         )
-        await server.run(stop, ready=self._ready.set)
+        await server.run(stop, ready=self._tell)
+
+    def _tell(self) -> None:
+        logger.info("answering at %s", self.url or self._unix_socket)
+        self._ready.set()
 
 
 def _named(roles: Role | Mapping[str, Role]) -> dict[str, RolesAnywhereCredentials]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_auth.serve.http import HEAD_LIMIT, Answer, BadRequestError, Head, take_head
 from rolesanywhere_auth.serve.routes import Wanted
+from rolesanywhere_auth.serve.supply import failed
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.serve.server import Server
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
+        del exc
         if self._task is not None:
             self._task.cancel()
         self._server.forget(self)
@@ -125,15 +127,16 @@ class Connection(asyncio.Protocol):
 
     def _flow(self) -> None:
         """Read on only while there is room for what comes."""
-        full = len(self._buffer) > HEAD_LIMIT
-        with contextlib.suppress(RuntimeError):  # the transport is closing
-            if full and self._transport.is_reading():
-                self._transport.pause_reading()
-            elif not full and not self._transport.is_reading():
-                self._transport.resume_reading()
+        if len(self._buffer) > HEAD_LIMIT:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def _respond(self, head: Head) -> None:
-        answer = self._server.routes.handle(head, peer=self._peer)
+        try:
+            answer = self._server.routes.handle(head, peer=self._peer)
+        except Exception as error:  # noqa: BLE001 - one request must not end the server
+            answer = failed(error, final=500)
         if isinstance(answer, Wanted):
             self.deadline = float("inf")  # the sign-in has time-outs of its own
             self._server.occupy(self)
@@ -142,7 +145,11 @@ class Connection(asyncio.Protocol):
             self._write(answer, close=not head.keep_alive)
 
     async def _later(self, head: Head, wanted: Wanted) -> None:
-        answer = wanted.render(await wanted.supply.wait())
+        outcome = await wanted.supply.wait()
+        try:
+            answer = wanted.render(outcome)
+        except Exception as error:  # noqa: BLE001 - the same
+            answer = failed(error, final=500)
         self._task = None
         self._write(answer, close=not head.keep_alive or self._ended)
         self._advance()
@@ -163,10 +170,9 @@ class Connection(asyncio.Protocol):
         if self._ended:
             self._transport.close()
             return
-        self._transport.write_eof()
-        with contextlib.suppress(RuntimeError):
-            if not self._transport.is_reading():
-                self._transport.resume_reading()
+        with contextlib.suppress(OSError):  # the client is gone
+            self._transport.write_eof()
+        self._transport.resume_reading()
 
     def _wait_for(self, seconds: float) -> None:
         self.deadline = self._server.time() + seconds
@@ -179,7 +185,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """End it once the present request is answered."""
-        if not self.busy and not self._closing:
+        if not self.busy:
             self._transport.close()
 
 

@@ -10,7 +10,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rolesanywhere_auth.serve.connection import Connection
 from rolesanywhere_auth.serve.routes import Routes
@@ -97,6 +97,7 @@ class Server:
         self._waiting: dict[Connection, None] = {}
         """For a request, or for the end; in the order in which they began to."""
         self._busy: set[Connection] = set()
+        self._empty = asyncio.Event()
 
     # what connections tell
 
@@ -119,13 +120,16 @@ class Server:
 
     def release(self, connection: Connection) -> None:
         """Its request is answered."""
-        self.forget(connection)
+        self._busy.discard(connection)
+        self._waiting.pop(connection, None)
         self._waiting[connection] = None
 
     def forget(self, connection: Connection) -> None:
         """It is gone."""
         self._waiting.pop(connection, None)
         self._busy.discard(connection)
+        if self.stopping and not self._waiting and not self._busy:
+            self._empty.set()
 
     def date(self) -> str:
         """For the ``Date`` header (RFC 9110 section 6.6.1)."""
@@ -145,7 +149,7 @@ class Server:
         listening = [await self._listen(each) for each in self._sockets]
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._first_sign_ins()
+            await self._first_sign_ins(stop)
             tasks = [asyncio.create_task(each.warm()) for each in self._supplies.values()]
             tasks.append(asyncio.create_task(self._keep_order()))
             self._notifier.ready("answering")
@@ -169,8 +173,16 @@ class Server:
             )
         return await loop.create_server(lambda: Connection(self), sock=found, backlog=BACKLOG)
 
-    async def _first_sign_ins(self) -> None:
-        for outcome in await asyncio.gather(*(each.wait() for each in self._supplies.values())):
+    async def _first_sign_ins(self, stop: asyncio.Event) -> None:
+        stopped = asyncio.create_task(stop.wait())
+        outcomes = asyncio.gather(*(each.wait() for each in self._supplies.values()))
+        both: set[asyncio.Future[Any]] = {stopped, outcomes}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not outcomes.done():
+            outcomes.cancel()
+            return
+        for outcome in outcomes.result():
             if isinstance(outcome, Exception) and not getattr(outcome, "retryable", False):
                 raise outcome
 
@@ -188,11 +200,11 @@ class Server:
                 self._notifier.alive()
 
     async def _say_goodbye(self) -> None:
-        end = self.time() + self.timeouts.stop
         for each in list(self._waiting):
             each.finish()
-        while (self._waiting or self._busy) and self.time() < end:
-            await asyncio.sleep(0.01)
+        if self._waiting or self._busy:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), self.timeouts.stop)
         for each in [*self._waiting, *self._busy]:
             each.hang_up()
         await asyncio.sleep(0)  # for the connections' own last words

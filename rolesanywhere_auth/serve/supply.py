@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError, ServiceError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rolesanywhere_auth.serve")
 
+GRACE_SECONDS = 0.5
+"""SDKs give an endpoint one second (IMDS; all of JavaScript's) or two."""
 NUDGE_SECONDS = 1.0
 """Between two looks after credentials that are due to be renewed."""
 WARM_SECONDS = (1.0, 60.0)
@@ -82,27 +85,34 @@ class Supply:
         return self._pending
 
     def _wait(self, loop: asyncio.AbstractEventLoop, pending: asyncio.Future[Snapshot]) -> None:
-        settle: Callable[[Any], None]
-        outcome: object
         try:
-            outcome, settle = self._renewal.current(), pending.set_result
+            settle = partial(pending.set_result, self._renewal.current())
         except Exception as error:  # noqa: BLE001 - whoever waits is told
-            outcome, settle = error, pending.set_exception
+            settle = partial(pending.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the server has stopped meanwhile
-            loop.call_soon_threadsafe(settle, outcome)
+            loop.call_soon_threadsafe(settle)
 
     def _landed(self, pending: asyncio.Future[Snapshot]) -> None:
         pending.exception()  # seen: nobody may have waited for it
         self._pending = None
 
     async def wait(self) -> Snapshot | Exception:
-        """Credentials, or why there are none."""
+        """Credentials, or why there are none.
+
+        While the present ones are valid, their renewal is not waited for longer than SDKs wait
+        for us.
+        """
         pending = self.fetch()
-        await asyncio.wait({pending})
+        snapshot = self._renewal.snapshot
+        valid = self._now() < snapshot.expires
+        await asyncio.wait({pending}, timeout=GRACE_SECONDS if valid else None)
+        if not pending.done():
+            return snapshot
         error = pending.exception()
         if error is None:
             return pending.result()
-        return error if isinstance(error, Exception) else RuntimeError("interrupted")
+        assert isinstance(error, Exception)
+        return error
 
     async def warm(self) -> None:
         """Try until there are first credentials; after that they renew themselves."""

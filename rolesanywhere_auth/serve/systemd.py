@@ -53,7 +53,7 @@ class Notifier:
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line,
         ):
-            line.setblocking(False)
+            line.setblocking(False)  # noqa: FBT003 - its own signature
             line.connect(address)
             line.send(text.encode())
 
@@ -75,7 +75,7 @@ def passed_sockets(environment: MutableMapping[str, str]) -> list[socket.socket]
     found = []
     for descriptor in range(_FIRST, _FIRST + int(count)):
         try:
-            os.set_inheritable(descriptor, False)
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - its own signature
             each = socket.socket(fileno=descriptor)
             listening = each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         except OSError as error:

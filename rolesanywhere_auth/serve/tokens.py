@@ -168,9 +168,7 @@ def _open(folder: Path) -> int:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot use {folder} for token files: {error.strerror}"
-        ) from None
+        raise ConfigurationError(f"cannot use {folder} for token files: {error.strerror}") from None
     about = os.fstat(descriptor)
     if about.st_uid not in {0, os.geteuid()} or stat.S_IMODE(about.st_mode) & 0o022:
         os.close(descriptor)
