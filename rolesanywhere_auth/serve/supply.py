@@ -118,7 +118,7 @@ class Supply:
         """Try until there are first credentials; after that they renew themselves."""
         least, most = WARM_SECONDS
         while isinstance(outcome := await self.wait(), Exception):
-            logger.warning("role %s: no credentials yet: %s", self.name, outcome)
+            logger.debug("role %s: no credentials yet", self.name)  # renewal said why
             due = self._renewal.next_attempt
             left = 0.0 if due is None else due.timestamp() - self._now()
             await asyncio.sleep(min(max(left, least), most))
