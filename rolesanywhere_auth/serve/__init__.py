@@ -236,6 +236,7 @@ class CredentialServer:
             for each in self._sockets:
                 usual = 1 if listening.is_loopback(each) else 64
                 listening.set_hop_limit(each, self._hop_limit or usual)
+                listening.limit_buffers(each)
             self._make_tokens()
         except BaseException:
             for each in self._sockets:

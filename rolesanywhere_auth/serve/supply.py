@@ -117,7 +117,7 @@ class Supply:
     async def warm(self) -> None:
         """Try until there are first credentials; after that they renew themselves."""
         least, most = WARM_SECONDS
-        while isinstance(outcome := await self.wait(), Exception):
+        while isinstance(await self.wait(), Exception):
             logger.debug("role %s: no credentials yet", self.name)  # renewal said why
             due = self._renewal.next_attempt
             left = 0.0 if due is None else due.timestamp() - self._now()
