@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
 
     def _say_goodbye(self) -> None:
         """Close in our direction first: an RST would take an unread answer along."""
-        if self._ended:
+        if self._ended or self._server.stopping:
             self._transport.close()
             return
         with contextlib.suppress(OSError):  # the client is gone

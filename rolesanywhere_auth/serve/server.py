@@ -103,6 +103,9 @@ class Server:
 
     def admit(self, connection: Connection) -> None:
         """A new one; the one that waits longest makes room if there are too many."""
+        if self.stopping:
+            connection.hang_up()
+            return
         if len(self._waiting) + len(self._busy) >= self._most:
             if not self._waiting:
                 logger.debug("no room for a connection: all wait for credentials")
@@ -207,4 +210,5 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), self.timeouts.stop)
         for each in [*self._waiting, *self._busy]:
             each.hang_up()
-        await asyncio.sleep(0)  # for the connections' own last words
+        for _ in range(5):  # what was just accepted takes a few turns to be there, and to end
+            await asyncio.sleep(0)

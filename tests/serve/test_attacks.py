@@ -192,7 +192,7 @@ def test_who_does_not_read(serving: Serving, credentials: RolesAnywhereCredentia
 def test_who_reads_late(serving: Serving, credentials: RolesAnywhereCredentials) -> None:
     """A client that pauses gets all its answers, one after the other."""
     client = serving(credentials)
-    count = 2000
+    count = 500
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.settimeout(10)
