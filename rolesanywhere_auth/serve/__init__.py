@@ -186,6 +186,7 @@ class CredentialServer:
     @property
     def url(self) -> str | None:
         """The base URL, None on a Unix socket."""
+        self._folder_in_use()
         return listening.url_of(self._sockets[0])
 
     @property
@@ -197,8 +198,11 @@ class CredentialServer:
         """The variables that lead AWS's SDKs to *role*, by default the first one.
 
         On a Unix socket the URL is that for ``curl --unix-socket``; no SDK speaks to one.
+
+        Raises:
+            ConfigurationError: there is no such role, or the server does not run.
         """
-        assert self._tokens is not None, "it runs"
+        folder = self._folder_in_use()
         name = next(iter(self._roles)) if role is None else role
         if name not in self._roles:
             raise ConfigurationError(f"there is no role {name!r}; there are {list(self._roles)}")
@@ -206,9 +210,7 @@ class CredentialServer:
         path = CONTAINER_PATH if role is None else f"{CONTAINER_PATH}/{name}"
         found = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{base}{path}",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(
-                (self._tokens.path / _file(name)).absolute()
-            ),
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str((folder / _file(name)).absolute()),
         }
         if self._imds and role is None:
             found["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = base
@@ -221,6 +223,11 @@ class CredentialServer:
             suffix = "".join(each if each.isalnum() else "_" for each in name).upper()
             lines |= {f"{key}_{suffix}": value for key, value in self.environment(name).items()}
         return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in lines.items())
+
+    def _folder_in_use(self) -> Path:
+        if self._tokens is None:
+            raise ConfigurationError("the server does not run: start() it first")
+        return self._tokens.path
 
     # how it runs
 

@@ -93,9 +93,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It took them."""
         self._stalled = False
-        if not self._closing:
-            self._wait_for(self._server.timeouts.idle)
-            self._advance()
+        timeouts = self._server.timeouts
+        self._wait_for(timeouts.write if self._closing else timeouts.idle)
+        self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
@@ -184,9 +184,8 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def finish(self) -> None:
-        """End it once the present request is answered."""
-        if not self.busy:
-            self._transport.close()
+        """End it once what was answered is on its way."""
+        self._transport.close()
 
 
 _CREDENTIALS = struct.Struct("3i")

@@ -103,9 +103,6 @@ class Server:
 
     def admit(self, connection: Connection) -> None:
         """A new one; the one that waits longest makes room if there are too many."""
-        if self.stopping:
-            connection.hang_up()
-            return
         if len(self._waiting) + len(self._busy) >= self._most:
             if not self._waiting:
                 logger.debug("no room for a connection: all wait for credentials")
@@ -161,8 +158,7 @@ class Server:
         finally:
             self.stopping = True
             self._notifier.stopping()
-            for each in listening:
-                each.close()
+            await self._close(listening)
             await self._say_goodbye()
             for task in tasks:
                 task.cancel()
@@ -175,6 +171,19 @@ class Server:
                 lambda: Connection(self), sock=found, backlog=BACKLOG
             )
         return await loop.create_server(lambda: Connection(self), sock=found, backlog=BACKLOG)
+
+    async def _close(self, listening: Sequence[asyncio.Server]) -> None:
+        """Accept nobody any more.
+
+        asyncio trips over a connection that it has accepted and not yet made when its server
+        is closed, and leaves the socket open.
+        """
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each)
+        await _some_turns()
+        for server in listening:
+            server.close()
 
     async def _first_sign_ins(self, stop: asyncio.Event) -> None:
         stopped = asyncio.create_task(stop.wait())
@@ -210,5 +219,10 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), self.timeouts.stop)
         for each in [*self._waiting, *self._busy]:
             each.hang_up()
-        for _ in range(5):  # what was just accepted takes a few turns to be there, and to end
-            await asyncio.sleep(0)
+        await _some_turns()
+
+
+async def _some_turns() -> None:
+    """As many of the loop's as a connection takes to be there, and to end."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -19,7 +19,7 @@ from serve_client import Client, drained
 
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.serve import Timeouts
-from rolesanywhere_auth.serve.connection import DRAIN_BYTES
+from rolesanywhere_auth.serve.connection import DRAIN_BYTES, Connection
 from rolesanywhere_auth.serve.http import HEAD_LIMIT
 from rolesanywhere_auth.testing import Emulator
 
@@ -189,17 +189,27 @@ def test_who_does_not_read(serving: Serving, credentials: RolesAnywhereCredentia
     assert client.credentials().status == 200
 
 
-def test_who_reads_late(serving: Serving, credentials: RolesAnywhereCredentials) -> None:
-    """A client that pauses gets all its answers, one after the other."""
+def test_who_reads_late(
+    serving: Serving, credentials: RolesAnywhereCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that pauses gets all its answers; nothing is answered that it has no room for."""
     client = serving(credentials)
-    count = 500
+    stalled = threading.Event()
+    real = Connection.pause_writing
+
+    def pause_writing(self: Connection) -> None:
+        real(self)
+        stalled.set()
+
+    monkeypatch.setattr(Connection, "pause_writing", pause_writing)
+    count = 1000
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.settimeout(10)
         line.connect(client.address)
         sender = threading.Thread(target=line.sendall, args=(GOOD * count,))
         sender.start()
-        time.sleep(0.1)
+        assert stalled.wait(10)
         found = bytearray()
         while found.count(b"HTTP/1.1 200 OK") < count:
             found += line.recv(1 << 20)

@@ -265,9 +265,12 @@ def test_proxies_and_browsers_are_refused(
     assert len(caplog.records) == 1
 
 
-def test_refusals_are_limited_and_grants_are_not(client: Client) -> None:
+def test_refusals_are_limited_and_grants_are_not(
+    serving: Serving, credentials: RolesAnywhereCredentials
+) -> None:
     """Whoever is refused too often hears 429; those with a token are served as ever."""
-    statuses = [client.ask("/v1/credentials").status for _ in range(150)]
+    client = serving(credentials, steady=lambda: 0.0)
+    statuses = [client.ask("/v1/credentials").status for _ in range(101)]
 
     assert statuses[:100] == [401] * 100
     assert statuses[-1] == 429

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import resource
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serve_client import Client, drained
@@ -19,6 +21,7 @@ from serve_client import Client, drained
 from rolesanywhere_auth import ConfigurationError, RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.serve import CredentialServer, Timeouts, server
 from rolesanywhere_auth.serve import sockets as listening
+from rolesanywhere_auth.serve.limits import RateLimit
 from rolesanywhere_auth.testing import Emulator
 
 Serving = Callable[..., Client]
@@ -128,6 +131,31 @@ def test_unix_socket(credentials: RolesAnywhereCredentials, tmp_path: Path) -> N
     assert not path.exists()
 
 
+def test_users_of_a_unix_socket_are_told_apart(
+    credentials: RolesAnywhereCredentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system says who they are; where not, their refusals are counted together."""
+    path = tmp_path / "socket"
+    seen: list[str] = []
+    real = RateLimit.allows
+
+    def allows(self: RateLimit, peer: str) -> bool:
+        seen.append(peer)
+        return real(self, peer)
+
+    monkeypatch.setattr(RateLimit, "allows", allows)
+    with CredentialServer(credentials, unix_socket=path):
+        for linux in (True, False):
+            if not linux:
+                monkeypatch.delattr(socket, "SO_PEERCRED")
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(str(path))
+                line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert drained(line).startswith(b"HTTP/1.1 404 ")
+
+    assert seen == [f"user {os.getuid()}", "unix"]
+
+
 def test_curl_speaks_to_a_unix_socket(
     credentials: RolesAnywhereCredentials, tmp_path: Path
 ) -> None:
@@ -207,6 +235,16 @@ def test_there_is_no_environment_of_another_role(client: Client) -> None:
     """The error names those that are there."""
     with pytest.raises(ConfigurationError, match=r"no role 'x'; there are \['app'\]"):
         client.server.environment("x")
+
+
+def test_what_is_not_known_before_it_runs(credentials: RolesAnywhereCredentials) -> None:
+    """Neither port nor token file; a server that does not run may be stopped."""
+    made = CredentialServer(credentials)
+
+    for ask in (made.environment, made.exports, lambda: made.url):
+        with pytest.raises(ConfigurationError, match="does not run"):
+            ask()
+    made.stop()
 
 
 def test_given_sockets(credentials: RolesAnywhereCredentials, serving: Serving) -> None:
@@ -293,8 +331,18 @@ def test_it_does_not_wait_for_ever(emulator: Emulator, config: RolesAnywhereConf
         assert time.monotonic() - begin < 2
 
 
-def test_a_stop_before_the_loop_began(credentials: RolesAnywhereCredentials) -> None:
+def test_a_stop_before_the_loop_began(
+    credentials: RolesAnywhereCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However early it comes, the thread ends."""
+    real = asyncio.run
+
+    def late(main: Any) -> None:
+        while not made._stop_asked:
+            time.sleep(0.01)
+        real(main)
+
+    monkeypatch.setattr(asyncio, "run", late)
     made = CredentialServer(credentials)
     made.begin()
     made.stop()
