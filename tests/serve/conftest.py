@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from serve_client import Client
+from serve_client import Client, settled
 
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.serve import CredentialServer
@@ -39,7 +39,7 @@ def serving() -> Iterator[Callable[..., Client]]:
 
     def start(*arguments: Any, **settings: Any) -> Client:
         started.append(CredentialServer(*arguments, **settings).start())
-        return Client(started[-1])
+        return settled(started[-1])
 
     yield start
     for each in started:

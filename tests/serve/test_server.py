@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_client import Client, drained
+from serve_client import Client, drained, settled
 
 from rolesanywhere_auth import ConfigurationError, RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.serve import CredentialServer, Timeouts, server
@@ -283,7 +283,7 @@ def test_requests_under_way_are_answered_before_it_stops(
     """Who waits for a sign-in gets it; idle connections are closed, no new ones taken."""
     fresh = RolesAnywhereCredentials(config)
     made = CredentialServer(fresh).start()
-    client = Client(made)
+    client = settled(made)
     address, token = client.address, client.token()
     fresh._renewal.snapshot = fresh._renewal.snapshot._replace(
         usable_until=0.0, fresh_until=0.0, hot_until=0.0, expires=1.0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,11 +212,12 @@ def test_no_thread_to_be_had(
     client = serving(RolesAnywhereCredentials(own, now=clock), now=clock)
     clock.ahead = 7200
 
-    def start(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(supply, "threading", SimpleNamespace(Thread=Thread))
         reply = client.credentials()
     assert (reply.status, reply.code) == (500, "InternalError")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,14 @@ def drained(line: socket.socket) -> bytes:
         if not part:
             return bytes(found)
         found += part
+
+
+def settled(server: CredentialServer) -> Client:
+    """A client of *server*, once that has done all that it does at its start."""
+    end = time.monotonic() + 10
+    while any(each.name == "rolesanywhere-serve" for each in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    client = Client(server)
+    client.ask("/health")  # the loop has taken note
+    return client
