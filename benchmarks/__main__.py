@@ -19,6 +19,7 @@ SECTIONS = (
     "faults",
     "emulator",
     "keys",
+    "serve",
 )
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
 
@@ -44,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         keystores,
         memory,
         renewal,
+        serve,
         startup,
     )
 
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         "faults": (faults.faults, 1, 1),
         "emulator": (emulator.emulators, 7, 3),
         "keys": (keystores.key_stores, 15, 3),
+        "serve": (serve.serving, 15, 3),
     }
     budgets = []
     with stage() as found:

@@ -285,10 +285,10 @@ def test_port_is_a_number(port: str, capsys: Any) -> None:
 
 def test_a_second_signal_has_its_usual_effect(without_signals: None) -> None:
     """The first asks for a graceful end; after that the handler is the one from before."""
-    from rolesanywhere_auth.cli.emulator import _stopping
+    from rolesanywhere_auth.cli._signals import stopping
 
     before = signal.getsignal(signal.SIGTERM)
-    with _stopping() as stopped:
+    with stopping() as stopped:
         assert signal.getsignal(signal.SIGTERM) != before
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopped.wait(5)

@@ -13,6 +13,7 @@ _COMMANDS = {
     "credential-process": "credential_process",
     "demo": "demo",
     "emulator": "emulator",
+    "serve": "serve",
 }
 """Each command and its module."""
 

@@ -24,6 +24,11 @@ def add_to(verbs: Any) -> None:
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
+    add_sign_in_flags(command)
+
+
+def add_sign_in_flags(command: argparse.ArgumentParser) -> None:
+    """Add the flags that `config_of()` reads, and ``--debug``."""
     for name, what in (
         ("--trust-anchor-arn", "the trust anchor whose CA issued the certificate"),
         ("--profile-arn", "the profile that lists the role"),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -86,33 +84,14 @@ def run(options: argparse.Namespace) -> int:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from rolesanywhere_auth.cli import fail
+    from rolesanywhere_auth.cli._signals import stopping
 
     try:
-        with _stopping() as stopped:
+        with stopping() as stopped:
             _serve(options, stopped)
     except (BotoCoreError, ClientError, OSError, ValueError) as error:
         return fail(error)
     return 0
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal has its usual effect."""
-    stopped = threading.Event()
-    before: dict[int, Any] = {}
-
-    def stop(number: int, frame: object) -> None:
-        del frame
-        signal.signal(number, before[number])
-        stopped.set()
-
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _serve(options: argparse.Namespace, stopped: threading.Event) -> None:

@@ -41,6 +41,7 @@ from rolesanywhere_auth import (
     join_chain,
 )
 from rolesanywhere_auth.keys import PublicKey
+from rolesanywhere_auth.serve import CredentialServer
 
 version: str = rolesanywhere_auth.__version__
 
@@ -238,3 +239,10 @@ moments: list[datetime | None] = [
 ]
 last_error: BaseException | None = health.last_error
 serial: int | None = health.certificate_serial_number
+
+
+def serves(config: RolesAnywhereConfig, credentials: RolesAnywhereCredentials) -> str | None:
+    with CredentialServer({"a": config, "b": credentials}, port=0, imds=True) as server:
+        variables: dict[str, str] = server.environment("a")
+        assert variables
+        return server.url

@@ -1,0 +1,326 @@
+"""``rolesanywhere-auth serve``: flags, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolesanywhere_auth import ConfigurationError, cli
+from rolesanywhere_auth.cli import serve
+from rolesanywhere_auth.serve import CredentialServer
+from rolesanywhere_auth.testing import Emulator
+
+
+@pytest.fixture(scope="module")
+def flags() -> Iterator[list[str]]:
+    """Those that sign in at an emulator."""
+    with Emulator() as emulator:
+        setup = emulator.set_up()
+        yield [
+            *("--trust-anchor-arn", setup.trust_anchor_arn),
+            *("--profile-arn", setup.profile_arn),
+            *("--role-arn", setup.role_arn),
+            *("--certificate", str(setup.certificate)),
+            *("--private-key", str(setup.private_key)),
+            *("--endpoint", setup.endpoint_url),
+        ]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder for what lives no longer than he is logged in."""
+    folder = tmp_path / "runtime"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    return folder
+
+
+@pytest.fixture
+def without_signals() -> Iterator[None]:
+    """The handlers of signals are afterwards what they were."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    guarded = signal.getsignal(signal.SIGTERM)
+    yield
+    assert signal.getsignal(signal.SIGTERM) is guarded
+    signal.signal(signal.SIGTERM, before)
+
+
+def parsed(arguments: list[str]) -> Namespace:
+    """The options."""
+    return cli.parser("serve").parse_args(["serve", *arguments])
+
+
+def run(arguments: list[str], export: Path, meanwhile: Callable[[dict[str, str]], object]) -> int:
+    """Runs the command in this process, *meanwhile* beside it, and ends it by SIGTERM."""
+    errors: list[BaseException] = []
+    main = threading.current_thread()
+
+    def other_program() -> None:
+        try:
+            end = time.monotonic() + 30
+            while not export.exists():
+                if time.monotonic() > end or not main.is_alive():
+                    raise TimeoutError("the server did not start")
+                time.sleep(0.01)
+            lines = export.read_text().splitlines()
+            words = [shlex.split(line)[1].split("=", 1) for line in lines]
+            meanwhile(dict(words))
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=other_program)
+    thread.start()
+    try:
+        status = cli.main(["serve", "--export", str(export), *arguments])
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return status
+
+
+def fetched(url: str, token_file: str) -> dict[str, Any]:
+    """What a client gets."""
+    request = urllib.request.Request(url, headers={"Authorization": Path(token_file).read_text()})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+@pytest.mark.usefixtures("without_signals")
+def test_it_serves_until_it_is_told_to_stop(
+    flags: list[str], tmp_path: Path, runtime: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exported variables lead to both roles; token files and export are gone afterwards."""
+    role = flags[flags.index("--role-arn") + 1]
+    export = tmp_path / "env"
+    export.write_text("of an earlier run")
+    export.unlink()
+
+    def use(variables: dict[str, str]) -> None:
+        for suffix in ("", "_BATCH"):
+            file = variables[f"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE{suffix}"]
+            assert Path(file).parents[1] == runtime / "rolesanywhere-auth"
+            url = variables[f"AWS_CONTAINER_CREDENTIALS_FULL_URI{suffix}"]
+            assert fetched(url, file)["AccessKeyId"].startswith("ASIA")
+        with urllib.request.urlopen(
+            urllib.request.Request(
+                f"{variables['AWS_EC2_METADATA_SERVICE_ENDPOINT']}/latest/api/token", method="PUT"
+            )
+        ) as answer:
+            assert answer.status == 200
+
+    status = run([*flags, "--port", "0", "--role", f"batch={role}"], export, use)
+
+    assert status == 0
+    assert not export.exists()
+    assert not list((runtime / "rolesanywhere-auth").iterdir())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "answering at http://127.0.0.1:" in err
+    assert "warning" not in err
+
+
+@pytest.mark.usefixtures("without_signals", "runtime")
+def test_other_addresses_come_with_a_warning(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And without IMDS, which would give credentials to whoever asks."""
+
+    def use(variables: dict[str, str]) -> None:
+        assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" not in variables
+
+    assert run([*flags, "--port", "0", "--host", "0.0.0.0"], tmp_path / "env", use) == 0
+    assert "is not loopback" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_signals", "runtime")
+def test_a_unix_socket(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It listens there, and there is no IMDS, which nobody could find."""
+    path = tmp_path / "socket"
+
+    def use(variables: dict[str, str]) -> None:
+        assert path.is_socket()
+        assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" not in variables
+        assert "serve-unix" in variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+
+    assert run([*flags, "--unix-socket", str(path)], tmp_path / "env", use) == 0
+    assert f"answering at {path}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("runtime")
+def test_as_a_service(flags: list[str], command: list[str], tmp_path: Path) -> None:
+    """A process with systemd's socket and notification: ready, serving, stopped by SIGTERM."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        high = os.dup2(listener.fileno(), 50)
+        start = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec 3<&50 50<&-; exec "$@"'
+        with subprocess.Popen(
+            ["bash", "-c", start, "-", *command, "serve", *flags, "--debug"],
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "RUNTIME_DIRECTORY": str(tmp_path),
+                "PYTHONUNBUFFERED": "1",
+            },
+            pass_fds=[high],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            os.close(high)
+            assert manager.recv(100).startswith(b"READY=1")
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/credentials"
+            found = fetched(url, str(tmp_path / "app.token"))
+            token = (tmp_path / "app.token").read_text()
+            process.terminate()
+            assert manager.recv(100) == b"STOPPING=1"
+            out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert f"export AWS_CONTAINER_CREDENTIALS_FULL_URI={url}\n" in out
+    assert f"export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={tmp_path}/app.token\n" in out
+    assert "answered 200" in err
+    for secret in (found["SecretAccessKey"], found["Token"], token):
+        assert secret not in out + err
+    assert not (tmp_path / "app.token").exists()
+
+
+@pytest.mark.usefixtures("runtime")
+def test_what_cannot_work_is_one_line(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that is taken, a role of another account, two of one name."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        for more, reason in (
+            (["--port", port], f"cannot listen on 127.0.0.1 port {port}"),
+            (["--role", "x=arn:aws:iam::999999999999:role/x"], "all must be in one account"),
+            (["--role", "app=arn:aws:iam::111122223333:role/x"], "two roles are named 'app'"),
+            (["--certificate", "/no/such/file"], "/no/such/file"),
+        ):
+            assert cli.main(["serve", *flags, "--port", "0", *more]) == 1
+            out, err = capsys.readouterr()
+            assert out == ""
+            (line,) = err.splitlines()
+            assert reason in line
+
+
+@pytest.mark.usefixtures("without_signals", "runtime")
+def test_a_stop_while_the_service_hangs(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM before the first credentials ends it at once, without a line on standard output."""
+    with Emulator() as emulator, emulator.faults.hang() as fault:
+
+        def stop() -> None:
+            fault.wait_until_hit(timeout=30)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        thread = threading.Thread(target=stop)
+        thread.start()
+        status = cli.main(["serve", *flags, "--port", "0", "--endpoint", emulator.endpoint_url])
+        thread.join()
+
+    assert status == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_server_that_ends_by_itself(
+    flags: list[str], runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with it."""
+    seen: list[float | None] = []
+
+    def await_ready(self: CredentialServer, seconds: float | None = None) -> bool:
+        seen.append(seconds)
+        if len(seen) > 1:
+            raise ConfigurationError("gone")
+        return real(self, 30)
+
+    real = CredentialServer.await_ready
+    monkeypatch.setattr(CredentialServer, "await_ready", await_ready)
+
+    assert cli.main(["serve", *flags, "--port", "0"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--port", "65536"], "is no number from 0 to 65535"),
+        (["--port", "x"], "is no number"),
+        (["--hop-limit", "0"], "is no number from 1 to 255"),
+        (["--token-lifetime", "9"], "is no number from 10"),
+        (["--role", "x"], "is not NAME=ARN"),
+        (["--role", "=x"], "is not NAME=ARN"),
+    ],
+)
+def test_wrong_flags(
+    flags: list[str], arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They end in 2, with what is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        parsed([*flags, *arguments])
+
+    assert caught.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_the_helpers_flags_and_defaults(flags: list[str]) -> None:
+    """Port 9911 as AWS's helper; what it calls by a name is called so here."""
+    options = parsed([*flags, "--hop-limit", "2", "--session-duration", "900"])
+
+    assert (options.port, options.hop_limit, options.session_duration) == (9911, 2, 900)
+    assert parsed(flags).imds is None
+    assert parsed([*flags, "--no-imds"]).imds is False
+
+
+def test_roles_by_other_profiles(flags: list[str]) -> None:
+    """A role's name may hold a comma; the profile behind it begins with arn."""
+    profile = flags[flags.index("--profile-arn") + 1].rpartition("/")[0]
+    options = parsed(
+        [
+            *flags,
+            *("--name", "first"),
+            *("--role", "a=arn:aws:iam::111122223333:role/x,y"),
+            *("--role", f"b=arn:aws:iam::111122223333:role/x,{profile}/other"),
+        ]
+    )
+    found = serve.roles_of(options)
+
+    assert list(found) == ["first", "a", "b"]
+    assert found["a"].role_arn.endswith("role/x,y")
+    assert found["a"].profile_arn == found["first"].profile_arn
+    assert found["b"].role_arn.endswith("role/x")
+    assert found["b"].profile_arn.endswith("/other")
+
+
+def test_credential_process_does_not_load_the_server() -> None:
+    """Its start stays as short as it was."""
+    code = (
+        "import sys; from rolesanywhere_auth import cli; cli.parser('credential-process'); "
+        "print(*(name for name in sys.modules if 'serve' in name or name == 'asyncio'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "\n"
