@@ -13,6 +13,10 @@ _COMMANDS = {
     "credential-process": "credential_process",
     "demo": "demo",
     "emulator": "emulator",
+    "read-certificate-data": "read_certificate_data",
+    "sign-string": "sign_string",
+    "update": "update",
+    "version": "version",
 }
 """Each command and its module."""
 
@@ -49,5 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fail(error: Exception) -> int:
     """Say what went wrong on standard error, in one line."""
-    print(f"rolesanywhere-auth: {' '.join(str(error).split())}", file=sys.stderr)
+    # what a caller in Python would give, by the flag that gives it here
+    text = str(error).replace("pass passphrase=…", "give --passphrase-from (prompt: asks for it)")
+    print(f"rolesanywhere-auth: {' '.join(text.split())}", file=sys.stderr)
     return 1
