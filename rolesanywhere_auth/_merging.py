@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from configparser import RawConfigParser
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from rolesanywhere_auth.errors import ConfigurationError
@@ -120,7 +121,7 @@ def _understood(texts: Sequence[str]) -> list[_Line]:
 def _section(lines: Sequence[_Line], profile: str) -> tuple[int, int] | None:
     """From the header to before the next one, of the first section of this name."""
     headers = [number for number, line in enumerate(lines) if line.kind == "header"]
-    for number, after in zip(headers, [*headers[1:], len(lines)], strict=True):
+    for number, after in pairwise([*headers, len(lines)]):
         if lines[number].name == profile:
             return number, after
     return None

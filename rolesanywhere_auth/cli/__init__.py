@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,12 +28,19 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         prog="rolesanywhere-auth",
         description="AWS credentials from an X.509 certificate, by IAM Roles Anywhere.",
         allow_abbrev=False,
+        formatter_class=_formatter,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=top.prog)
     for name in [command] if command in _COMMANDS else _COMMANDS:
         import_module(f"{__name__}.{_COMMANDS[str(name)]}").add_to(verbs)
     return top
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse's; it would import `shutil` to learn the width, for each flag that is added."""
+    columns = os.environ.get("COLUMNS", "")
+    return argparse.HelpFormatter(prog, width=(int(columns) if columns.isdecimal() else 80) - 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
