@@ -52,7 +52,7 @@ def test_a_new_file_and_its_folder_are_the_owners_alone(tmp_path: Path) -> None:
     assert file.read_text() == written("app")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert os.listdir(file.parent) == ["credentials"]
+    assert [each.name for each in file.parent.iterdir()] == ["credentials"]
 
 
 def test_mode_and_symbolic_link_stay(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_failure_leaves_the_file_and_nothing_else(
     with pytest.raises(OSError, match="No space left"):
         write_profile(file, "app", session())
     assert file.read_text() == "[other]\n"
-    assert os.listdir(tmp_path) == ["credentials"]
+    assert [each.name for each in tmp_path.iterdir()] == ["credentials"]
 
 
 def test_two_sections_of_the_same_name_are_warned_of(
@@ -205,7 +205,8 @@ ROUNDS = 40
 
 def test_concurrent_writers_lose_nothing(tmp_path: Path, repository: Path) -> None:
     """Four processes write four profiles; a reader always finds whole sections and every line of
-    the user's, and at the end each profile has what was written last."""
+    the user's, and at the end each profile has what was written last.
+    """
     file = tmp_path / "credentials"
     own = "# mine\r\n[own]\r\nregion=x\r\n\r\n; end"
     file.write_bytes(own.encode())
@@ -225,7 +226,7 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path, repository: Path) -> No
         while not done.wait(0.002):
             content = file.read_bytes()
             rows = content.removeprefix(own.encode()).split(b"\r\n")
-            if not content.startswith(own.encode()) or (len(rows) - 2) % 4 and len(rows) > 1:
+            if not content.startswith(own.encode()) or ((len(rows) - 2) % 4 and len(rows) > 1):
                 wrong.append(content)
 
     reader = threading.Thread(target=read)
@@ -244,4 +245,4 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path, repository: Path) -> No
     assert content.startswith("# mine\n[own]\nregion=x\n\n; end\n")
     for number in range(4):
         assert content.count(written(f"p{number}", f"p{number}{ROUNDS - 1}")) == 1
-    assert os.listdir(tmp_path) == ["credentials"]
+    assert [each.name for each in tmp_path.iterdir()] == ["credentials"]

@@ -85,8 +85,10 @@ HELPERS = {
     "all three there": (
         "test",
         "[test]\naws_session_token = a\naws_access_key_id = b\naws_secret_access_key = c\n",
-        "[test]\naws_session_token = sessionToken\naws_access_key_id = accessKeyId\n"
-        "aws_secret_access_key = secretAccessKey\n",
+        (
+            "[test]\naws_session_token = sessionToken\naws_access_key_id = accessKeyId\n"
+            "aws_secret_access_key = secretAccessKey\n"
+        ),
     ),
 }
 
@@ -111,23 +113,31 @@ BETTER = {
     ),
     "keys that stand deeper": (
         "[test]\n  aws_access_key_id = x\n  region = y\n",
-        "[test]\n  aws_access_key_id = accessKeyId\n  region = y\n"
-        "  aws_secret_access_key = secretAccessKey\n  aws_session_token = sessionToken\n",
+        (
+            "[test]\n  aws_access_key_id = accessKeyId\n  region = y\n"
+            "  aws_secret_access_key = secretAccessKey\n  aws_session_token = sessionToken\n"
+        ),
     ),
     "no blanks, a colon, capitals": (
         "[test]\nAWS_ACCESS_KEY_ID=x\naws_secret_access_key  :   y\naws_session_token =\n",
-        "[test]\nAWS_ACCESS_KEY_ID=accessKeyId\naws_secret_access_key  :   secretAccessKey\n"
-        "aws_session_token = sessionToken\n",
+        (
+            "[test]\nAWS_ACCESS_KEY_ID=accessKeyId\naws_secret_access_key  :   secretAccessKey\n"
+            "aws_session_token = sessionToken\n"
+        ),
     ),
     "blanks and nothing else": (
         "[test]\naws_session_token =  \n",
-        "[test]\naws_access_key_id = accessKeyId\naws_secret_access_key = secretAccessKey\n"
-        "aws_session_token =  sessionToken\n",
+        (
+            "[test]\naws_access_key_id = accessKeyId\naws_secret_access_key = secretAccessKey\n"
+            "aws_session_token =  sessionToken\n"
+        ),
     ),
     "a value of several lines": (
         "[test]\naws_session_token = a\n  b\n  # c\n  d\nregion = x\n",
-        "[test]\naws_access_key_id = accessKeyId\naws_secret_access_key = secretAccessKey\n"
-        "aws_session_token = sessionToken\n  # c\nregion = x\n",
+        (
+            "[test]\naws_access_key_id = accessKeyId\naws_secret_access_key = secretAccessKey\n"
+            "aws_session_token = sessionToken\n  # c\nregion = x\n"
+        ),
     ),
     "a nested header": (
         "[a]\ns3 =\n  [test]\n  aws_access_key_id = x\n",
@@ -218,7 +228,8 @@ def rest(content: bytes, profile: str) -> list[bytes]:
         more = parsed(b"".join(lines[:number]))
         assert more is not None
         grown = any(
-            upto[profile][name] != more[profile][name] for name in names & set(more.get(profile, {}))
+            upto[profile][name] != more[profile][name]
+            for name in names & set(more.get(profile, {}))
         )
         if not new and not grown:
             kept.append(line.rstrip(b"\r\n"))
@@ -231,7 +242,8 @@ def rest(content: bytes, profile: str) -> list[bytes]:
 @example(text="[test]\n[other]", profile="test")
 def test_everything_else_stays_byte_for_byte(text: str, profile: str) -> None:
     """Whatever botocore can read it reads afterwards, with one profile's credentials changed;
-    and all other lines are the same bytes in the same order."""
+    and all other lines are the same bytes in the same order.
+    """
     content = text.encode()
     before = parsed(content)
     result = merged(content, profile, VALUES)
