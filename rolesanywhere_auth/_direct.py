@@ -139,11 +139,12 @@ def is_simple(config: RolesAnywhereConfig, environ: Mapping[str, str]) -> bool:
     """Whether nothing but what is read here can say how the service is reached."""
     if sys.platform in {"darwin", "win32"}:  # proxies are set elsewhere too
         return False
-    if config.proxies is not None or config.use_fips_endpoint or config.use_dualstack_endpoint:
+    if config.proxies or config.use_fips_endpoint or config.use_dualstack_endpoint:
         return False
     if any(environ.get(name) for name in _BOTOCORE_ONLY):
         return False
-    if any(name.lower().endswith("_proxy") and value for name, value in environ.items()):
+    proxies = (value for name, value in environ.items() if name.lower().endswith("_proxy"))
+    if config.proxies is None and any(proxies):
         return False
     try:
         text = b"".join(map(_content, _files(environ))).lower()
