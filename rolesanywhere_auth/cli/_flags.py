@@ -23,11 +23,6 @@ class Flag(NamedTuple):
     refused: str = ""
     """What to write instead, as the end of a sentence."""
 
-    @property
-    def attribute(self) -> str:
-        """Its name among the parsed arguments."""
-        return self.name[2:].replace("-", "_")
-
 
 _NO_STORE = (
     "the operating system's certificate stores are not read by this version: write --certificate "
