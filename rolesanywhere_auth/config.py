@@ -61,7 +61,7 @@ class RolesAnywhereConfig:
         profile_arn: The profile that lists the role.
         role_arn: The role to take.
         certificate: Path or content: PEM, DER or PKCS#12. May hold intermediates
-            and the private key too.
+            and the private key too. Or a reference to a key store, such as ``spiffe:``.
         private_key: Path or content, or any object with ``public_key()`` and
             ``sign(data)``. None when *certificate* holds the key.
         certificate_chain: Path or content with intermediates, in any order.

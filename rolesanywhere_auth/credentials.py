@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
@@ -227,6 +228,18 @@ class _Telling:
             logger.exception("the hook for renewal events failed")
 
 
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Calls *method* for as long as its owner is there, which this does not keep alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = reference()
+        if found is not None:
+            found()
+
+    return call
+
+
 def create_session(
     config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
 ) -> SessionCredentials:
@@ -280,6 +293,7 @@ class RolesAnywhereCredentials(RefreshableCredentials):
             poll=self._sign_in.poll,
             notify=_Telling(self._sign_in, on_event),
         )
+        self._sign_in.identities.watch(_weakly(self._renewal.look_soon))
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """The credentials of this moment, all of one session.
@@ -291,6 +305,14 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         if self._now() < snapshot.hot_until:
             return snapshot.frozen
         return self._renewal.current().frozen
+
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        """The same without waiting: None where `get_frozen_credentials()` would have to.
+
+        A renewal that is due goes on in the background.
+        """
+        snapshot = self._renewal.at_hand()
+        return None if snapshot is None else snapshot.frozen
 
     @property
     def expires_at(self) -> datetime | None:

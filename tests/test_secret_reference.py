@@ -8,6 +8,7 @@ import os
 import pickle
 import pty
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -514,3 +515,40 @@ def test_a_forked_child_reads_for_itself() -> None:
     thread.join(10)
     assert reference() == b"hunter2"
     os.close(reader)
+
+
+# a real keyring
+
+STORES_AND_READS = """
+import keyring
+from rolesanywhere_auth import PassphraseError, SecretReference
+assert "SecretService" in type(keyring.get_keyring()).__module__, keyring.get_keyring()
+keyring.set_password("rolesanywhere-auth", "app", "hunter2")
+print(SecretReference("keyring:rolesanywhere-auth/app")())
+try:
+    SecretReference("keyring:rolesanywhere-auth/other")()
+except PassphraseError as error:
+    print(error)
+"""
+
+
+@pytest.mark.extended
+def test_the_secret_service_of_a_desktop(tmp_path: Path) -> None:
+    """GNOME's keyring, in a D-Bus session and a home of its own."""
+    for tool in ("dbus-run-session", "gnome-keyring-daemon"):
+        if shutil.which(tool) is None:
+            pytest.fail(f"This needs {tool}: run scripts/test-extended.")
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    for name in [name for name in environment if name.startswith(("XDG_DATA", "PYTHON_KEYRING"))]:
+        del environment[name]
+    script = f'echo pass | gnome-keyring-daemon --unlock >&2; exec "{sys.executable}" -c "$0"'
+    done = subprocess.run(
+        [*["dbus-run-session", "--", "bash", "-euc"], script, STORES_AND_READS],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("b'hunter2'\nkeyring:rolesanywhere-auth/other: the keyring has")

@@ -23,7 +23,10 @@ ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 
 # No single letter: those are drives.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {
+    "spiffe": "rolesanywhere_auth.keys.spiffe",
+    "pkcs11": "rolesanywhere_auth.keys.pkcs11",
+}
 """By scheme; each has an ``open_store``."""
 
 
