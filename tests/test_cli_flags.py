@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from rolesanywhere_auth.cli._config import config_of, passphrase_of
 from rolesanywhere_auth.cli._flags import EXCLUSIVE
 from rolesanywhere_auth.errors import ConfigurationError
 from rolesanywhere_auth.secrets import SecretReference
-from rolesanywhere_auth.testing import Emulator
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 
 # `aws_signing_helper` 1.8, by its source.
 SIGN_IN = (
@@ -247,3 +248,34 @@ def test_a_descriptor_has_the_passphrase(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)
+
+
+def test_a_token_signs_in_by_the_helpers_flags(tmp_path: Path, command: list[str]) -> None:
+    """Certificate and key in SoftHSM, the module by --pkcs11-lib, the PIN from the environment."""
+    backends = pytest.importorskip("backends.softhsm")
+    missing = backends.Store.missing()
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    store = backends.Store(tmp_path)
+    authority = CertificateAuthority()
+    reference = store.make("ec-p256", authority).certificate.partition("?")[0]
+    with Emulator() as emulator:
+        setup = emulator.set_up(authority=authority)
+        sign_in = (
+            *("--role-arn", setup.role_arn, "--profile-arn", setup.profile_arn),
+            *("--trust-anchor-arn", setup.trust_anchor_arn, "--endpoint", setup.endpoint_url),
+        )
+        key = ("--certificate", reference, "--pkcs11-lib", backends.MODULE, "--passphrase-from")
+        environment = {**os.environ, **store.environment(), "THE_PIN": backends.PIN}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        for arguments in (
+            ("credential-process", *sign_in, *key, "env:THE_PIN", "--reuse-pin"),
+            ("sign-string", *key, "env:THE_PIN"),
+            ("read-certificate-data", *key, "env:THE_PIN"),
+        ):
+            done = subprocess.run(
+                [*command, *arguments], capture_output=True, text=True, check=False, env=environment
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout
+        assert len(emulator.events) == 1

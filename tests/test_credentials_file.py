@@ -200,7 +200,7 @@ sys.stdin.readline()
 for number in range(rounds):
     write_profile(file, profile, session(f"{profile}{number}"))
 """
-ROUNDS = 40
+ROUNDS = 25
 
 
 def test_concurrent_writers_lose_nothing(tmp_path: Path, repository: Path) -> None:

@@ -94,7 +94,7 @@ def test_loads_no_http_client_of_others(emulator: Emulator) -> None:
     )
     code, modules = json.loads(done.stdout.splitlines()[-1])
     assert code == 0
-    assert not {"urllib3", "boto3", "jmespath", "dateutil", "inspect_"} & set(modules)
+    assert not {"urllib3", "boto3", "jmespath", "dateutil", "shutil"} & set(modules)
 
 
 COMPLEX = [

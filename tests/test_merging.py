@@ -236,7 +236,7 @@ def rest(content: bytes, profile: str) -> list[bytes]:
     return kept
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=files, profile=names)
 @example(text="[test]\n  aws_access_key_id = a\n   b\nregion = x", profile="test")
 @example(text="[test]\n[other]", profile="test")
@@ -261,7 +261,7 @@ def test_everything_else_stays_byte_for_byte(text: str, profile: str) -> None:
     assert rest(result, profile) == rest(content, profile) + header
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(content=st.binary(max_size=60), profile=names)
 def test_no_line_is_lost_of_what_botocore_cannot_read(content: bytes, profile: str) -> None:
     """Of a file that is none at all, every line is there afterwards."""

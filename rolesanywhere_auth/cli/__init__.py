@@ -28,7 +28,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         prog="rolesanywhere-auth",
         description="AWS credentials from an X.509 certificate, by IAM Roles Anywhere.",
         allow_abbrev=False,
-        formatter_class=_formatter,
+        formatter_class=formatter,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=top.prog)
@@ -37,7 +37,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+def formatter(prog: str) -> argparse.HelpFormatter:
     """argparse's; it would import `shutil` to learn the width, for each flag that is added."""
     columns = os.environ.get("COLUMNS", "")
     return argparse.HelpFormatter(prog, width=(int(columns) if columns.isdecimal() else 80) - 2)

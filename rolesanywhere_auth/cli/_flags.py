@@ -43,7 +43,7 @@ ROLE = (
 CERTIFICATE = (
     Flag(
         "--certificate",
-        "file (PEM, DER, PKCS#12; chain and key may be in it), or a reference to a key store",
+        "PEM, DER or PKCS#12, also with chain and key; or a key store: pkcs11:, spiffe:",
         "FILE",
     ),
     Flag(

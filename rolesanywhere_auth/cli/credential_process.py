@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from rolesanywhere_auth.cli import _flags
+from rolesanywhere_auth.cli import _flags, formatter
 
 
 def add_to(verbs: Any) -> None:
@@ -18,6 +18,7 @@ def add_to(verbs: Any) -> None:
         "credential_process of AWS SDKs and tools expects. The flags are those of AWS's "
         "aws_signing_helper.",
         allow_abbrev=False,
+        formatter_class=formatter,
     )
     command.set_defaults(run=run)
     add_sign_in_flags(command)
