@@ -100,11 +100,13 @@ def _start_up(found: Stage, *, rounds: int) -> list[Budget]:
     env = {"AWS_CA_BUNDLE": found.bundle}
     counts = shutil.which("valgrind") is not None
     figure, unit = (_instructions, "M instr.") if counts else (_processor_time, "ms CPU")
-    if counts:  # hardly anything varies
-        rounds = min(rounds, 3)
+    contenders = programs(found)
+    for source in contenders.values():
+        _run(found, [sys.executable, "-c", source], env)  # byte code is there from now on
     samples = measure(
-        {name: partial(figure, found, text, env) for name, text in programs(found).items()},
-        rounds=rounds,
+        {name: partial(figure, found, text, env) for name, text in contenders.items()},
+        rounds=1 if counts else rounds,  # instructions hardly vary
+        warm_up=0,
     )
     print(section("Start-up of the command", samples, unit=unit, base=USED))
     return [
