@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rolesanywhere_auth.cli import _flags
 from rolesanywhere_auth.cli.credential_process import add_sign_in_flags
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ logger = logging.getLogger("rolesanywhere_auth.update")
 
 LONGEST_SLEEP = 60.0
 """Seconds between looks at the clock, which a suspended machine misses, and the certificate."""
+
+
+_OWN = (
+    _flags.Flag("--profile", "the section; by default: default", "NAME", "default"),
+    _flags.Flag("--once", "write once, and end"),
+)
 
 
 def add_to(verbs: Any) -> None:
@@ -34,10 +41,7 @@ def add_to(verbs: Any) -> None:
     )
     command.set_defaults(run=run)
     add_sign_in_flags(command)
-    command.add_argument(
-        "--profile", default="default", metavar="NAME", help="the section; by default: default"
-    )
-    command.add_argument("--once", action="store_true", help="write once, and end")
+    _flags.add_flags(command, _OWN)
 
 
 class SignsIn(Protocol):
