@@ -23,7 +23,7 @@ from rolesanywhere_auth.signing import SERVICE
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
-    from rolesanywhere_auth.transport import Session
+    from rolesanywhere_auth.transport import Line, Session
 
 logger = logging.getLogger("rolesanywhere_auth.transport")
 
@@ -137,7 +137,7 @@ def _check_fips(region: str, endpoints: Mapping[str, Any]) -> None:
         )
 
 
-def verification(config: RolesAnywhereConfig, session: Session) -> bool | str:
+def verification(config: Line, session: Session) -> bool | str:
     """What botocore would use where the configuration says nothing; never off by accident."""
     if config.verify is False:
         logger.warning("TLS certificates are not verified (verify=False): anyone on the way "

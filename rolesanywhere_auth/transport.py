@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import botocore
@@ -32,11 +33,11 @@ from rolesanywhere_auth.signing import SERVICE, HTTPRequest
 from rolesanywhere_auth.tls import GuardedSession
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import TypeAlias
 
     import botocore.session
 
-    from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.settings import Settings
 
     Session: TypeAlias = botocore.session.Session | Settings
@@ -52,7 +53,31 @@ EVENT = f"before-send.{SERVICE}.CreateSession"
 """botocore's event for a request about to be sent: a handler may answer in the service's place."""
 
 
-def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
+class Line(Protocol):
+    """How to reach an endpoint: of a `RolesAnywhereConfig`, or None for botocore's settings."""
+
+    @property
+    def verify(self) -> bool | str | os.PathLike[str] | None:
+        """True, a CA bundle, or False."""
+        ...
+
+    @property
+    def proxies(self) -> Mapping[str, str] | None:
+        """By scheme."""
+        ...
+
+    @property
+    def connect_timeout(self) -> float | timedelta:
+        """Seconds."""
+        ...
+
+    @property
+    def read_timeout(self) -> float | timedelta:
+        """Seconds."""
+        ...
+
+
+def _proxies(config: Line, endpoint: str) -> dict[str, str]:
     """The proxies of the configuration, else of the environment.
 
     Raises:
@@ -67,7 +92,7 @@ def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
     return found
 
 
-def _all_proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
+def _all_proxies(config: Line, endpoint: str) -> dict[str, str]:
     if config.proxies is not None:
         return dict(config.proxies)
     # botocore's look takes 0.4 ms; only these systems have proxy settings elsewhere too
@@ -89,7 +114,7 @@ class HTTPSessions:
     def __init__(self) -> None:
         self._kept: tuple[object, GuardedSession] | None = None
 
-    def get(self, config: RolesAnywhereConfig, session: Session, endpoint: str) -> GuardedSession:
+    def get(self, config: Line, session: Session, endpoint: str) -> GuardedSession:
         """One for the settings of this moment."""
         verify, proxies = verification(config, session), _proxies(config, endpoint)
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
@@ -126,17 +151,20 @@ class Transport:
         session: Whose settings and event handlers count.
         endpoint: Of `resolve_endpoint()`.
         sessions: Those of earlier sign-ins of *config*.
+        event: botocore's name for this request being sent.
     """
 
     def __init__(
         self,
-        config: RolesAnywhereConfig,
+        config: Line,
         session: Session,
         *,
         endpoint: str,
         sessions: HTTPSessions | None = None,
+        event: str = EVENT,
     ) -> None:
         self._session = session
+        self._event = event
         self._endpoint = endpoint
         self._http = (sessions or HTTPSessions()).get(config, session, endpoint)
 
@@ -156,7 +184,7 @@ class Transport:
             stream_output=False,
         )
         try:
-            answer = self._session.emit_first_non_none_response(EVENT, request=prepared)
+            answer = self._session.emit_first_non_none_response(self._event, request=prepared)
             if answer is None:
                 answer = self._http.send(prepared)
         except (HTTPClientError, BotocoreConnectionError) as error:

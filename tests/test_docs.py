@@ -233,7 +233,7 @@ def run_page(page: Path, text: str, workplace: Path) -> None:
     assert not_run == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page: Path, workplace: Path) -> None:
     """Every example of the page does what the page says."""
     run_page(page, page.read_text(encoding="utf-8"), workplace)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import time
@@ -88,10 +89,12 @@ def module_path(uri: PKCS11URI) -> str:
         raise ModuleError("module-name is a name without path and suffix, such as softhsm2")
     folders = (path,) if path is not None else _FOLDERS
     files = [f"{name}{_SUFFIX}", f"lib{name}{_SUFFIX}", f"{name}{_SUFFIX}.0"]
-    configured = () if path is not None else (_configured(name),)
-    for found in (*configured, *(_in(folder, file) for folder in folders for file in files)):
-        if found is not None:
-            return found
+    found = None if path is not None else _configured(name)
+    found = found or next(
+        filter(None, (_in(each, file) for each in folders for file in files)), None
+    )
+    if found is not None:
+        return found
     raise ModuleError(
         f"there is no module {name}: looked for {' and '.join(files[:2])} in {', '.join(folders)}, "
         f"and for {name}.module in {', '.join(_CONFIGURED)}. Write ?module-path=/path/of/it instead"
@@ -145,6 +148,7 @@ class Module:
         self.tokens: dict[object, Any] = {}
         """`_pkcs11_token.OpenToken` by its identity; emptied when handles lose their meaning."""
         self._generation = -1
+        self._databases: tuple[object, ...] = ()
         self._sleep = sleep
         self._jitter = jitter
 
@@ -170,6 +174,7 @@ class Module:
         import pkcs11
 
         self.stop()  # in a child: it says "not initialised", or is a copy of the parent's
+        databases = _databases(self.path)
         try:
             if self.lib is None:
                 self.lib = _load(self.path)
@@ -178,6 +183,7 @@ class Module:
         except (pkcs11.PKCS11Error, OSError) as error:
             raise ModuleError(f"the module {self.path} does not start: {_reason(error)}") from error
         self._generation = self.guard.generation
+        self._databases = databases
 
     def stop(self) -> None:
         """End all sessions of this process with the module; entering starts it anew."""
@@ -198,6 +204,15 @@ class Module:
         """
         self._start()
 
+    def refresh(self) -> None:
+        """Restart a module that would not see what other processes changed since.
+
+        Raises:
+            ModuleError: it does not start.
+        """
+        if self._databases != _databases(self.path):
+            self.restart()
+
     def attempts(self) -> Iterator[None]:
         """Rounds of looking for a token: the module is restarted between them.
 
@@ -217,6 +232,22 @@ class Module:
             return any("SoftHSM" in each.manufacturer_id for each in self.lib.get_slots())
         except pkcs11.PKCS11Error:  # SoftHSM is known for that too, at such a moment
             return True
+
+
+def _databases(path: str) -> tuple[object, ...]:
+    """The state of what tpm2-pkcs11 (seen with 1.9) reads only when it starts: certificates, keys.
+
+    Its folders are those of its documentation, doc/INITIALIZING.md.
+    """
+    if path != _PROXY and "tpm2_pkcs11" not in path:
+        return ()
+    folders = (os.environ.get("TPM2_PKCS11_STORE", ""), "~/.tpm2_pkcs11", "/etc/tpm2_pkcs11")
+    found: list[object] = []
+    for folder in filter(None, folders):
+        with contextlib.suppress(OSError, RuntimeError):
+            file = (Path(folder).expanduser() / "tpm2_pkcs11.sqlite3").stat()
+            found.append((folder, file.st_mtime_ns, file.st_size, file.st_ino))
+    return tuple(found)
 
 
 def _load(path: str) -> Any:

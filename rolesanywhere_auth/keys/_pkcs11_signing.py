@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from rolesanywhere_auth.keys._pkcs11_objects import EC, ML_DSA, RSA
 
@@ -22,7 +25,7 @@ _LONGEST = {RSA: 2048, EC: 256, ML_DSA: 4640}
 
 
 def sign(
-    key: Any, key_type: int, data: bytes, *, context_pin: str | None, chosen: dict[int, int]
+    key: Any, key_type: int, data: bytes, *, context_pin: str | None, chosen: dict[int, Any]
 ) -> bytes:
     """A signature of *data*.
 
@@ -35,24 +38,40 @@ def sign(
     Raises:
         pkcs11.PKCS11Error: The module refuses.
     """
+    found = chosen.get(key_type)
+    if found is None:
+        signature = _first(key, key_type, data, context_pin, chosen)
+    else:
+        signature = key.sign(
+            _payload(data, found),
+            mechanism=found,
+            pin=context_pin,
+            buffer_size=_LONGEST[key_type],
+        )
+    return _der(signature) if key_type == EC else signature
+
+
+def _first(
+    key: Any, key_type: int, data: bytes, context_pin: str | None, chosen: dict[int, Any]
+) -> bytes:
+    """Sign by the first mechanism that the module has."""
     import pkcs11
 
-    mechanisms = (chosen[key_type],) if key_type in chosen else _MECHANISMS[key_type]
-    for mechanism in mechanisms:
-        try:
-            signature = key.sign(
-                _payload(data, mechanism),
-                mechanism=pkcs11.Mechanism(mechanism),
-                pin=context_pin,
-                buffer_size=_LONGEST[key_type],
-            )
-        except (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported, pkcs11.KeyTypeInconsistent):
-            if mechanism == mechanisms[-1]:
-                raise
-        else:
+    *others, last = map(pkcs11.Mechanism, _MECHANISMS[key_type])
+    missing = (pkcs11.MechanismInvalid, pkcs11.FunctionNotSupported, pkcs11.KeyTypeInconsistent)
+    for mechanism in others:
+        with contextlib.suppress(*missing):
+            signature = _by(key, mechanism, data, context_pin)
             chosen[key_type] = mechanism
-            break
-    return _der(signature) if key_type == EC else signature
+            return signature
+    signature = _by(key, last, data, context_pin)
+    chosen[key_type] = last
+    return signature
+
+
+def _by(key: Any, mechanism: Any, data: bytes, context_pin: str | None) -> bytes:
+    signature: bytes = key.sign(_payload(data, mechanism), mechanism=mechanism, pin=context_pin)
+    return signature
 
 
 def _payload(data: bytes, mechanism: int) -> bytes:
@@ -64,8 +83,6 @@ def _payload(data: bytes, mechanism: int) -> bytes:
 
 def _der(signature: bytes) -> bytes:
     """ECDSA-Sig-Value of the two halves that PKCS #11 gives (v3.1 section 6.3.1)."""
-    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
     half = len(signature) // 2
     r, s = signature[:half], signature[half:]
     return encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))

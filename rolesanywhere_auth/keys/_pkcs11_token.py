@@ -66,8 +66,9 @@ def _mapper() -> Any:
 class OpenToken:
     """A token and a session with it, for all in this process that use it."""
 
-    def __init__(self, token: Any) -> None:
+    def __init__(self, token: Any, *, module: Module) -> None:
         self.identity = identity_of(token)
+        self._refused = _refused.setdefault((module.path, self.identity), set())
         self.token = token
         self.session = token.open(attribute_mapper=_mapper())
         self.logged_in = False
@@ -97,7 +98,10 @@ class OpenToken:
         return True
 
     def new_session(self) -> None:
-        """Leave the session; the login, which all sessions share, stays."""
+        """Leave the session; the login, which all sessions share, stays if there is one.
+
+        It is not closed: python-pkcs11 would log out all sessions with it.
+        """
         self.session = self.token.open(attribute_mapper=_mapper())
 
     def login(self, pin: bytes | None, *, source: str) -> None:
@@ -124,7 +128,7 @@ class OpenToken:
             raise self.pin_error(error, pin, source=source) or error from None
         else:
             with contextlib.suppress(pkcs11.PKCS11Error):
-                self.session.close()
+                self.session.close()  # opened without a login, or that would end this one
             self.session = session
         self.logged_in = True
 
@@ -146,7 +150,7 @@ class OpenToken:
                 "passphrase=…, or write ?pin-source=/path/of/its/file into the reference.",
                 source=source,
             )
-        if _digest(pin) in _refused.get(self.identity, ()):
+        if _digest(pin) in self._refused:
             raise PassphraseError(
                 f"{source}: the {self.identity} refused this PIN before; it is not tried again. "
                 "Give another one.",
@@ -181,7 +185,7 @@ class OpenToken:
         if type(error) not in (*known, pkcs11.PinLocked):
             return None
         if pin is not None:
-            _refused.setdefault(self.identity, set()).add(_digest(pin))
+            self._refused.add(_digest(pin))
         if isinstance(error, pkcs11.PinLocked):
             return self._locked(source)
         left = ""
@@ -204,7 +208,7 @@ class OpenToken:
 
 
 _SALT = os.urandom(16)
-_refused: dict[TokenID, set[bytes]] = {}
+_refused: dict[tuple[str, TokenID], set[bytes]] = {}
 """Digests of PINs that tokens refused: they lock after a few wrong ones, whoever tries them."""
 
 
@@ -234,7 +238,7 @@ def open_token(
         matching = [each for each in seen if _matches(uri, each, module)]
         if matching:
             token = matching[0] if len(matching) == 1 else _one_of(matching, holds)
-            found = module.tokens.get(identity_of(token)) or OpenToken(token)
+            found = module.tokens.get(identity_of(token)) or OpenToken(token, module=module)
             module.tokens[found.identity] = found
             return found
     raise UnavailableError(
@@ -294,3 +298,34 @@ def _one_of(tokens: list[Any], holds: Callable[[Any], bool]) -> Any:
 
 def _listed(tokens: list[Any]) -> str:
     return ", ".join(str(identity_of(each)) for each in tokens)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a new session may help: the token was away, or someone ended the session."""
+    import pkcs11
+
+    return type(error) is pkcs11.PKCS11Error or isinstance(
+        error,
+        (
+            pkcs11.DeviceError,
+            pkcs11.DeviceRemoved,
+            pkcs11.FunctionFailed,
+            pkcs11.GeneralError,
+            pkcs11.KeyHandleInvalid,
+            pkcs11.ObjectHandleInvalid,
+            pkcs11.OperationActive,
+            pkcs11.SessionClosed,
+            pkcs11.SessionHandleInvalid,
+            pkcs11.SlotIDInvalid,
+            pkcs11.TokenNotPresent,
+            pkcs11.TokenNotRecognised,
+            pkcs11.UserNotLoggedIn,
+        ),
+    )
+
+
+def explained(error: Exception, opened: OpenToken | None) -> str:
+    """What the module said, which is a class and seldom a text."""
+    what = f"{type(error).__name__}{f': {error}' if str(error) else ''}"
+    where = f"the {opened.identity} says" if opened else "the module says"
+    return f"{where} {what}, also with a new session. Check that the token is there and works"

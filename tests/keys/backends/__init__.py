@@ -15,10 +15,20 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pytest
 
-from rolesanywhere_auth.keys import _pkcs11_module
+from rolesanywhere_auth.keys import _pkcs11_module, _pkcs11_token
 from rolesanywhere_auth.testing import CertificateAuthority
 
-BACKENDS = ("softhsm", "spiffe")
+BACKENDS = (
+    "softhsm",
+    "nss",
+    "nss_mldsa",
+    "tpm2_pkcs11",
+    "spiffe",
+    "tpm_handle",
+    "tpm_openssl",
+    "tpm_pytss",
+    "tpm_tools",
+)
 
 
 class Place(NamedTuple):
@@ -41,7 +51,7 @@ class Backend(Protocol):
     extended: ClassVar[bool]
     """Too heavy for every run, or needs more than the distributions bring."""
     forks: ClassVar[bool]
-    """Whether `os.fork()` is there, and children sign too."""
+    """Whether children of a fork can use it. It has to survive a fork in any case."""
     threads: ClassVar[tuple[int, int]]
     """How many, and how many signatures each; (8, 200), but for the slowest stores."""
 
@@ -129,6 +139,7 @@ def run(*command: str, stdin: bytes = b"", **environment: str) -> bytes:
 
 
 def stop_modules() -> None:
-    """Have PKCS #11 modules read their configuration anew in the next test."""
+    """Have PKCS #11 modules read their configuration anew in the next test, of other tokens."""
+    _pkcs11_token._refused.clear()
     for module in list(_pkcs11_module._modules.values()):
         module.stop()

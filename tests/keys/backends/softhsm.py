@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,19 @@ from rolesanywhere_auth.testing import CertificateAuthority
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 PIN, SO_PIN = "739182", "12345678"
+
+
+_CREATE = """
+import ast, sys, pkcs11
+module, token, pin, attributes = sys.argv[1:]
+enums = {"CLASS": pkcs11.ObjectClass, "KEY_TYPE": pkcs11.KeyType,
+         "CERTIFICATE_TYPE": pkcs11.CertificateType}
+with pkcs11.lib(module).get_token(token_label=token).open(rw=True, user_pin=pin) as session:
+    session.create_object({
+        pkcs11.Attribute[name]: enums[name][value] if name in enums else value
+        for name, value in ast.literal_eval(attributes).items()
+    })
+"""
 
 
 class SoftHSM:
@@ -62,6 +76,10 @@ class SoftHSM:
             token, "--write-object", str(file), "--type", "cert", "--label", label, "--id", key_id
         )
 
+    def create(self, token: str, **attributes: object) -> None:
+        """Any object, by the names of its attributes."""
+        self.run(sys.executable, "-c", _CREATE, MODULE, token, PIN, repr(attributes))
+
     def delete(self, token: str, kind: str, key_id: str) -> None:
         self.tool(token, "--delete-object", "--type", kind, "--id", key_id)
 
@@ -108,7 +126,7 @@ class Store:
         self.softhsm.delete("prod", "privkey", _id(_label(place)))
 
     def with_wrong_secret(self, place: Place) -> Place | None:
-        return place._replace(passphrase="000000")
+        return place._replace(passphrase="914285")
 
     def refusals(self, place: Place) -> int | None:
         return None
