@@ -20,6 +20,7 @@ SECTIONS = (
     "emulator",
     "keys",
     "serve",
+    "cli",
 )
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
 
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     chosen = arguments(argv)
     # here, as they import what they measure against
     from benchmarks import (
+        cli,
         createsession,
         emulator,
         faults,
@@ -63,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         "emulator": (emulator.emulators, 7, 3),
         "keys": (keystores.key_stores, 15, 3),
         "serve": (serve.serving, 15, 3),
+        "cli": (cli.commands, 15, 3),
     }
     budgets = []
     with stage() as found:

@@ -86,13 +86,14 @@ def parse(command_line: str, *, where: str) -> RolesAnywhereConfig:
 
 def _config(arguments: Sequence[str]) -> RolesAnywhereConfig:
     from rolesanywhere_auth.cli import credential_process
+    from rolesanywhere_auth.cli._config import config_of
 
     parser = _Parser(prog="aws_signing_helper", add_help=False)
     credential_process.add_to(parser.add_subparsers())
     options, unknown = parser.parse_known_args([VERB, *_plain(arguments)])
     if unknown:
         raise ConfigurationError(_cannot(unknown))
-    return credential_process.config_of(options)
+    return config_of(options)
 
 
 def _plain(arguments: Sequence[str]) -> list[str]:

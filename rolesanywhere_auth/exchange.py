@@ -218,6 +218,30 @@ def attempts(
     raise failure
 
 
+def run(
+    conversation: Generator[Step, Reply, SessionCredentials],
+    *,
+    send: Callable[[HTTPRequest], HTTPResponse],
+    sleep: Callable[[float], object],
+) -> SessionCredentials:
+    """Drive *conversation* to its end with blocking I/O."""
+    reply: Reply = None
+    try:
+        while True:
+            step = conversation.send(reply)
+            reply = None
+            if isinstance(step, Wait):
+                sleep(step.seconds)
+                continue
+            try:
+                reply = send(step)
+            except TransportError as error:
+                reply = error
+    except StopIteration as end:
+        result: SessionCredentials = end.value
+        return result
+
+
 def _delay(failure: SignInError, *, attempt: int, random: Callable[[], float]) -> float | None:
     """Seconds until the next attempt (full jitter, never under Retry-After), or None for never."""
     if not failure.retryable:

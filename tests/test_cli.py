@@ -160,7 +160,7 @@ def test_wrong_input_is_one_line_and_status_1(
     arguments[arguments.index("--certificate") + 1] = str(missing)
     cases = {
         str(missing): arguments,
-        "not two": [*flags(setup), "--passphrase-file", "x", "--pkcs8-password", "y"],
+        "not both": [*flags(setup), "--passphrase-file", "x", "--pkcs8-password", "y"],
         "No such file": [*flags(setup), "--passphrase-file", str(missing)],
         "PIN is not set": [*flags(setup), "--passphrase-from", "env:PIN"],
         "--passphrase-from: neither env:NAME": [*flags(setup), "--passphrase-from", "hunter2"],

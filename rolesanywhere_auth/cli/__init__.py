@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,7 +14,11 @@ _COMMANDS = {
     "credential-process": "credential_process",
     "demo": "demo",
     "emulator": "emulator",
+    "read-certificate-data": "read_certificate_data",
     "serve": "serve",
+    "sign-string": "sign_string",
+    "update": "update",
+    "version": "version",
 }
 """Each command and its module."""
 
@@ -24,12 +29,19 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         prog="rolesanywhere-auth",
         description="AWS credentials from an X.509 certificate, by IAM Roles Anywhere.",
         allow_abbrev=False,
+        formatter_class=formatter,
     )
     top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=top.prog)
     for name in [command] if command in _COMMANDS else _COMMANDS:
         import_module(f"{__name__}.{_COMMANDS[str(name)]}").add_to(verbs)
     return top
+
+
+def formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse's; it would import `shutil` to learn the width, for each flag that is added."""
+    columns = os.environ.get("COLUMNS", "")
+    return argparse.HelpFormatter(prog, width=(int(columns) if columns.isdecimal() else 80) - 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,5 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fail(error: Exception) -> int:
     """Say what went wrong on standard error, in one line."""
-    print(f"rolesanywhere-auth: {' '.join(str(error).split())}", file=sys.stderr)
+    # what a caller in Python would give, by the flag that gives it here
+    text = str(error).replace("pass passphrase=…", "give --passphrase-from (prompt: asks for it)")
+    print(f"rolesanywhere-auth: {' '.join(text.split())}", file=sys.stderr)
     return 1

@@ -141,7 +141,7 @@ def roles_of(options: argparse.Namespace) -> dict[str, RolesAnywhereConfig]:
     Raises:
         ConfigurationError: two have one name, or an ARN does not fit.
     """
-    from rolesanywhere_auth.cli.credential_process import config_of
+    from rolesanywhere_auth.cli._config import config_of
     from rolesanywhere_auth.errors import ConfigurationError
     from rolesanywhere_auth.serve import default_name
 

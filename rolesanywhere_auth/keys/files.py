@@ -85,16 +85,7 @@ class FileSigner:
     @classmethod
     def from_contents(cls, contents: Contents, *, passphrase: bytes | None) -> FileSigner:
         """Load the one key found in an opened container; raises as ``load`` does."""
-        source = contents.material.source
-        if not contents.keys:
-            raise PrivateKeyLoadError(_no_key(contents), source=source)
-        if len(contents.keys) > 1:
-            raise PrivateKeyLoadError(
-                f"{source}: holds {len(contents.keys)} private keys. Leave the one that belongs "
-                "to the certificate.",
-                source=source,
-            )
-        return cls(_load(contents.keys[0], passphrase, source=source), source=source)
+        return cls(load_key(contents, passphrase=passphrase), source=contents.material.source)
 
     def public_key(self) -> PublicKey:
         """The public half."""
@@ -125,6 +116,20 @@ class FileSigner:
             "A FileSigner holds a private key and cannot be pickled or copied. Pass on the "
             "configuration (which names the file), and load the key where it is used."
         )
+
+
+def load_key(contents: Contents, *, passphrase: bytes | None) -> AnyPrivateKey:
+    """The one key found in an opened container; raises as ``FileSigner.load`` does."""
+    source = contents.material.source
+    if not contents.keys:
+        raise PrivateKeyLoadError(_no_key(contents), source=source)
+    if len(contents.keys) > 1:
+        raise PrivateKeyLoadError(
+            f"{source}: holds {len(contents.keys)} private keys. Leave the one that belongs "
+            "to the certificate.",
+            source=source,
+        )
+    return _load(contents.keys[0], passphrase, source=source)
 
 
 def is_private_key(value: object) -> TypeGuard[AnyPrivateKey]:
