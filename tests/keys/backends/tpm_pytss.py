@@ -28,6 +28,7 @@ class Store(TPMStore):
             else:
                 curve = TPM2_ECC.parse(f"nist_{size}")
                 key = TSSPrivKey.create_ecc(esapi, curveID=curve, password=secret)
+        self.tpm.run("tpm2_getcap", "handles-transient")  # flushes what older releases leave there
         path = self.tpm.path(".pem")
         Path(path).write_bytes(key.to_pem())
         return path, load_pem_public_key(key.public.to_pem())
