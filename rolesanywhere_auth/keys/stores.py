@@ -23,7 +23,9 @@ ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 
 # No single letter: those are drives.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {
+    "store": "rolesanywhere_auth.keys.os_store",
+}
 """By scheme; each has an ``open_store``."""
 
 
