@@ -9,7 +9,17 @@ from importlib.metadata import version
 
 from benchmarks.stage import stage
 
-SECTIONS = ("import", "start", "createsession", "hotpath", "memory", "renewal", "faults")
+SECTIONS = (
+    "import",
+    "start",
+    "createsession",
+    "hotpath",
+    "memory",
+    "renewal",
+    "faults",
+    "emulator",
+    "keys",
+)
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
 
 
@@ -26,7 +36,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     chosen = arguments(argv)
     # here, as they import what they measure against
-    from benchmarks import createsession, faults, hotpath, memory, renewal, startup
+    from benchmarks import (
+        createsession,
+        emulator,
+        faults,
+        hotpath,
+        keystores,
+        memory,
+        renewal,
+        startup,
+    )
 
     print(f"Python {platform.python_version()}, {platform.platform()}, {ssl.OPENSSL_VERSION}")
     print(", ".join(f"{name} {version(name)}" for name in _PACKAGES))
@@ -39,6 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         "memory": (memory.memory, 7, 3),
         "renewal": (renewal.renewals, 3, 1),
         "faults": (faults.faults, 1, 1),
+        "emulator": (emulator.emulators, 7, 3),
+        "keys": (keystores.key_stores, 15, 3),
     }
     budgets = []
     with stage() as found:

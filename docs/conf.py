@@ -32,7 +32,7 @@ nitpick_ignore_regex = [
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
     (
         "py:.*",
-        r"(Certificate|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
+        r"(Certificate|CircuitState|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
     ),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
     # A docstring of data that begins with a clause and a colon is read as a type.

@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # typing's own would cost an import
 if TYPE_CHECKING:
     from typing import Any
 
+    from rolesanywhere_auth.chain import join_chain
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.credentials import RolesAnywhereCredentials, create_session
     from rolesanywhere_auth.errors import (
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.identity import Identity
     from rolesanywhere_auth.keys import Signer
     from rolesanywhere_auth.provider import RolesAnywhereProvider
+    from rolesanywhere_auth.roles import assume_role
+    from rolesanywhere_auth.secrets import SecretReference
     from rolesanywhere_auth.session import boto3_session, botocore_session
 
 _ROOMS = {
@@ -65,11 +68,14 @@ _ROOMS = {
     "RolesAnywhereConfig": "config",
     "RolesAnywhereCredentials": "credentials",
     "RolesAnywhereProvider": "provider",
+    "SecretReference": "secrets",
     "SessionCredentials": "exchange",
     "Signer": "keys",
+    "assume_role": "roles",
     "boto3_session": "session",
     "botocore_session": "session",
     "create_session": "credentials",
+    "join_chain": "chain",
 }
 
 __all__ = [
@@ -105,6 +111,7 @@ __all__ = [
     "RolesAnywhereCredentials",
     "RolesAnywhereError",
     "RolesAnywhereProvider",
+    "SecretReference",
     "ServiceError",
     "ServiceUnavailableError",
     "SessionCredentials",
@@ -117,9 +124,11 @@ __all__ = [
     "UnsupportedKeyError",
     "UntrustedCertificateError",
     "__version__",
+    "assume_role",
     "boto3_session",
     "botocore_session",
     "create_session",
+    "join_chain",
 ]
 
 

@@ -89,8 +89,7 @@ class Parts:
                     f"No private_key was given, and {place.source} holds none. Pass private_key.",
                     source=place.source,
                 )
-            with local_work():
-                return FileSigner.from_contents(contents, passphrase=self._secret()), place.source
+            return _file_signer(contents, self._secret()), place.source
         source = f"{type(private_key).__name__} given as private_key"
         if is_private_key(private_key):
             with local_work():
@@ -102,7 +101,20 @@ class Parts:
         material = self._read(private_key, role="private_key")
         with local_work():
             opened = open_contents(material, passphrase=secret)
-            return FileSigner.from_contents(opened, passphrase=secret), material.source
+        return _file_signer(opened, secret), material.source
+
+
+def _file_signer(contents: Contents, passphrase: bytes | None) -> Signer:
+    """The key of a file: in this process's memory, or wrapped by a TPM that is to use it."""
+    with local_work():
+        from rolesanywhere_auth.keys.files import TSS2_LABEL, FileSigner
+
+        if all(key.label != TSS2_LABEL for key in contents.keys):
+            return FileSigner.from_contents(contents, passphrase=passphrase)
+        from rolesanywhere_auth.keys.tpm import TPMSigner
+    signer = TPMSigner.from_contents(contents, passphrase=passphrase)
+    signer.prove()
+    return signer
 
 
 def _certificates(contents: Contents) -> list[Certificate]:

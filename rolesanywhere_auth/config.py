@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from rolesanywhere_auth._durations import session_seconds, timeout_seconds
+from rolesanywhere_auth._mappings import instance_properties, proxies
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
-from rolesanywhere_auth.secrets import MASK, Passphrase, looks_like_content
+from rolesanywhere_auth.secrets import MASK, Passphrase, SecretReference, looks_like_content
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import Signer
@@ -21,31 +22,7 @@ if TYPE_CHECKING:
 Source = str | os.PathLike[str] | bytes
 """A path, or the content itself as bytes (PEM, DER or PKCS#12) or as PEM text."""
 
-MIN_SESSION_DURATION = 900
-MAX_SESSION_DURATION = 43200
 _SESSION_NAME = r"[\w+=,.@-]{2,64}"
-
-
-class FrozenMapping(Mapping[str, str]):
-    """A mapping that cannot change, can be hashed, and can be pickled."""
-
-    def __init__(self, items: Mapping[str, str]) -> None:
-        self._items = dict(items)
-
-    def __getitem__(self, key: str) -> str:
-        return self._items[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -61,12 +38,12 @@ class RolesAnywhereConfig:
         profile_arn: The profile that lists the role.
         role_arn: The role to take.
         certificate: Path or content: PEM, DER or PKCS#12. May hold intermediates
-            and the private key too.
+            and the private key too. Or a reference to a key store, such as ``spiffe:``.
         private_key: Path or content, or any object with ``public_key()`` and
             ``sign(data)``. None when *certificate* holds the key.
         certificate_chain: Path or content with intermediates, in any order.
-        passphrase: Of the private key or PKCS#12 file; text, bytes, or a callable
-            that returns either.
+        passphrase: Of the private key or PKCS#12 file, or the PIN of a key store; text,
+            bytes, a callable that returns either, or a `SecretReference`.
         session_duration: Seconds or ``timedelta``, 900 to 43200. The profile's own
             duration caps it; above the role's maximum the service refuses
             (user guide, "CreateSession").
@@ -133,14 +110,14 @@ class RolesAnywhereConfig:
             role_arn=self.role_arn,
         )
         self._set("region", _region(self.region, anchor.region))
-        self._set("session_duration", _duration(self.session_duration))
-        self._set("connect_timeout", _timeout("connect_timeout", self.connect_timeout))
-        self._set("read_timeout", _timeout("read_timeout", self.read_timeout))
+        self._set("session_duration", session_seconds(self.session_duration))
+        self._set("connect_timeout", timeout_seconds("connect_timeout", self.connect_timeout))
+        self._set("read_timeout", timeout_seconds("read_timeout", self.read_timeout))
         if self.cache in (False, ""):
             self._set("cache", None)
         _check_cache(self.cache)
         if self.wait_timeout is not None:
-            self._set("wait_timeout", _timeout("wait_timeout", self.wait_timeout))
+            self._set("wait_timeout", timeout_seconds("wait_timeout", self.wait_timeout))
         if not isinstance(self.serve_expired, bool):
             raise ConfigurationError(
                 f"serve_expired must be True or False, not {self.serve_expired!r}"
@@ -158,10 +135,69 @@ class RolesAnywhereConfig:
             self._set("verify", None)
         _check_verify(self.verify)
         if self.instance_properties is not None:
-            self._set("instance_properties", _instance_properties(self.instance_properties))
+            self._set("instance_properties", instance_properties(self.instance_properties))
         if self.proxies is not None:
-            self._set("proxies", _proxies(self.proxies))
+            self._set("proxies", proxies(self.proxies))
         _check_max_attempts(self.max_attempts)
+
+    @classmethod
+    def from_profile(cls, name: str | None = None) -> RolesAnywhereConfig:
+        """Make one from the block ``rolesanywhere =`` of a profile of the AWS config file.
+
+        Under it stands one ``name = value`` for each argument of this class: relative paths
+        count from the folder of the file, durations are seconds, a passphrase is given by
+        reference (`SecretReference`).
+
+        Args:
+            name: The profile, and nothing but the profile. By default ``AWS_PROFILE``, else
+                ``default``; then a variable ``ROLESANYWHERE_…`` takes the place of a single
+                setting, as in `from_environment()`.
+
+        Raises:
+            ConfigurationError: There is no such profile or block, or a setting cannot work;
+                the message names file, profile and key.
+        """
+        from rolesanywhere_auth import profiles
+
+        return profiles.from_profile(name, environ=os.environ)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> RolesAnywhereConfig:
+        """Make one from environment variables: ``ROLESANYWHERE_`` and an argument's name.
+
+        An empty one counts as not set. Relative paths count from the working directory, and
+        certificate and key may be the PEM text itself; all else is as in a profile.
+
+        Args:
+            environ: By default ``os.environ``.
+
+        Raises:
+            ConfigurationError: One is missing, misspelt, or cannot work.
+        """
+        from rolesanywhere_auth import profiles
+
+        return profiles.from_environment(os.environ if environ is None else environ)
+
+    @classmethod
+    def from_credential_process(
+        cls, name: str | None = None, *, command_line: str | None = None
+    ) -> RolesAnywhereConfig:
+        """Make one from a profile's ``credential_process = aws_signing_helper …``.
+
+        The command is read and not run: the same flags give the same credentials, without
+        a child process at each renewal. The profile stays as it is, for other programs.
+
+        Args:
+            name: The profile; by default ``AWS_PROFILE``, else ``default``.
+            command_line: Instead of a profile: what stands in one, quoted for a shell.
+
+        Raises:
+            ConfigurationError: There is no such profile, the command is another one, or it
+                has a flag that cannot be served here.
+        """
+        from rolesanywhere_auth import profiles
+
+        return profiles.from_credential_process(name, command_line=command_line)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -175,8 +211,8 @@ class RolesAnywhereConfig:
     def patience(self) -> float:
         """Seconds that a call waits for a sign-in at most."""
         if self.wait_timeout is not None:
-            return _timeout("wait_timeout", self.wait_timeout)
-        one = _timeout("", self.connect_timeout) + _timeout("", self.read_timeout)
+            return timeout_seconds("wait_timeout", self.wait_timeout)
+        one = timeout_seconds("", self.connect_timeout) + timeout_seconds("", self.read_timeout)
         return one * self.max_attempts
 
     def __repr__(self) -> str:
@@ -223,7 +259,7 @@ def _is_content(name: str, value: object) -> bool:
 
 def _shown(name: str, value: object) -> str:
     if name == "passphrase":
-        return MASK
+        return repr(value) if isinstance(value, SecretReference) else MASK
     if _is_content(name, value):
         return f"<{len(value)} {type(value).__name__}>"  # type: ignore[arg-type]
     if name == "proxies" and isinstance(value, Mapping):
@@ -236,35 +272,6 @@ def _without_login(url: str) -> str:
     login, at, host = url.rpartition("@")
     scheme, colon, _ = login.rpartition("://")
     return f"{scheme}{colon}{MASK}{at}{host}" if at else url
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    return None
-
-
-def _duration(value: object) -> int:
-    seconds = _seconds(value)
-    if (
-        seconds is None
-        or not MIN_SESSION_DURATION <= seconds <= MAX_SESSION_DURATION
-        or seconds != int(seconds)
-    ):
-        raise ConfigurationError(
-            f"session_duration must be {MIN_SESSION_DURATION} to {MAX_SESSION_DURATION} whole "
-            f"seconds (15 minutes to 12 hours), not {value!r}"
-        )
-    return int(seconds)
-
-
-def _timeout(name: str, value: object) -> float:
-    seconds = _seconds(value)
-    if seconds is None or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return seconds
 
 
 def _check_source(name: str, value: object) -> None:
@@ -366,29 +373,3 @@ def _check_cache(value: object) -> None:
 def _check_max_attempts(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"max_attempts must be a whole number from 1 on, not {value!r}")
-
-
-def _instance_properties(value: object) -> FrozenMapping:
-    if not isinstance(value, Mapping) or len(value) > 50:
-        raise ConfigurationError(
-            "instance_properties takes a mapping of at most 50 names, not "
-            + (str(len(value)) if isinstance(value, Mapping) else type(value).__name__)
-        )
-    for key, text in value.items():
-        for part in (key, text):
-            if not isinstance(part, str) or not 1 <= len(part) <= 200:
-                raise ConfigurationError(
-                    f"instance_properties takes names and values of 1 to 200 characters: {key!r}"
-                )
-    return FrozenMapping(value)
-
-
-def _proxies(value: object) -> FrozenMapping:
-    if not isinstance(value, Mapping) or not all(
-        isinstance(part, str) for item in value.items() for part in item
-    ):
-        raise ConfigurationError(
-            "proxies takes a mapping of schemes to URLs, such as "
-            "{'https': 'http://proxy.example:3128'}"
-        )
-    return FrozenMapping(value)

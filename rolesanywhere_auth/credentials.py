@@ -6,13 +6,14 @@ import logging
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from botocore.credentials import ReadOnlyCredentials
 
 from rolesanywhere_auth import exchange, schedule, transport
 from rolesanywhere_auth.errors import CertificateExpiredError, CertificateNotYetValidError
@@ -21,6 +22,7 @@ from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.forking import preload
 from rolesanywhere_auth.identity import IdentitySource
 from rolesanywhere_auth.renewal import Renewal, Snapshot
+from rolesanywhere_auth.renewed import RenewedCredentials
 from rolesanywhere_auth.settings import default_session
 
 if TYPE_CHECKING:
@@ -185,18 +187,42 @@ class _Snapshots:
         frozen = ReadOnlyCredentials(
             found.access_key, found.secret_key, found.token, found.account_id
         )
-        offset = self._sign_in.clock.offset
-        expires = found.expiration.timestamp() - offset
-        shared = self._sign_in.shared_lifetime
-        issued = expires - shared if shared else _issued(expires, self._now())
-        return Snapshot(
-            frozen=frozen,
-            issued=issued,
-            fresh_until=expires - schedule.renewal_window(expires - issued),
-            usable_until=expires - schedule.mandatory_window(expires - issued),
-            expires=expires,
-            expiration=found.expiration,
+        return snapshot_of(
+            frozen,
+            found.expiration,
+            now=self._now(),
+            offset=self._sign_in.clock.offset,
+            lifetime=self._sign_in.shared_lifetime,
         )
+
+
+def snapshot_of(
+    frozen: ReadOnlyCredentials,
+    expiration: datetime,
+    *,
+    now: float,
+    offset: float,
+    lifetime: float | None = None,
+) -> Snapshot:
+    """Credentials with the moments at which they are renewed.
+
+    Args:
+        frozen: The credentials.
+        expiration: By the service's clock.
+        now: Seconds of the local clock.
+        offset: Seconds that the service's clock is ahead of it.
+        lifetime: Seconds, if they were not issued just now.
+    """
+    expires = expiration.timestamp() - offset
+    issued = expires - lifetime if lifetime else _issued(expires, now)
+    return Snapshot(
+        frozen=frozen,
+        issued=issued,
+        fresh_until=expires - schedule.renewal_window(expires - issued),
+        usable_until=expires - schedule.mandatory_window(expires - issued),
+        expires=expires,
+        expiration=expiration,
+    )
 
 
 def _issued(expires: float, now: float) -> float:
@@ -227,6 +253,18 @@ class _Telling:
             logger.exception("the hook for renewal events failed")
 
 
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Calls *method* for as long as its owner is there, which this does not keep alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = reference()
+        if found is not None:
+            found()
+
+    return call
+
+
 def create_session(
     config: RolesAnywhereConfig, *, session: botocore.session.Session | None = None
 ) -> SessionCredentials:
@@ -240,7 +278,7 @@ def create_session(
     return SignIn(config, session=session)()
 
 
-class RolesAnywhereCredentials(RefreshableCredentials):
+class RolesAnywhereCredentials(RenewedCredentials):
     """Credentials for botocore that sign in when first needed, and again before expiry.
 
     It takes the place of any botocore credentials object. Nothing is read or sent
@@ -265,13 +303,10 @@ class RolesAnywhereCredentials(RefreshableCredentials):
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        # The parent's own __init__ makes locks and clocks that nothing here uses.
-        self.method = METHOD
         self.config = config
-        self._now = now
         self._on_event = on_event
         self._sign_in = SignIn(config, session=session, now=now, sleep=sleep)
-        self._renewal = Renewal(
+        renewal = Renewal(
             _Snapshots(self._sign_in, now),
             now=now,
             random=random.random,  # noqa: S311 - spreads renewals, no secret
@@ -280,61 +315,22 @@ class RolesAnywhereCredentials(RefreshableCredentials):
             poll=self._sign_in.poll,
             notify=_Telling(self._sign_in, on_event),
         )
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        """The credentials of this moment, all of one session.
-
-        Raises:
-            RolesAnywhereError: there are none, and signing in failed.
-        """
-        snapshot = self._renewal.snapshot
-        if self._now() < snapshot.hot_until:
-            return snapshot.frozen
-        return self._renewal.current().frozen
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """When the present credentials expire (aware, UTC), or None before the first sign-in."""
-        return self._renewal.snapshot.expiration
+        super().__init__(renewal, method=METHOD, now=now)
+        self._sign_in.identities.watch(_weakly(renewal.look_soon))
 
     def health(self) -> Health:
         """How the credentials stand; reads and sends nothing."""
-        renewal = self._renewal
         identity = self._sign_in.identities.identity
-        success = renewal.last_success
-        return Health(
-            state=renewal.state,
-            circuit=renewal.circuit_state,
-            expires_at=renewal.snapshot.expiration,
-            last_success=None if success is None else datetime.fromtimestamp(success, timezone.utc),
-            last_error=renewal.error,
-            next_attempt=renewal.next_attempt,
-            certificate_serial_number=None if identity is None else identity.serial_number,
-            certificate_expires_at=None if identity is None else identity.not_valid_after,
+        if identity is None:
+            return super().health()
+        return (
+            super()
+            .health()
+            ._replace(
+                certificate_serial_number=identity.serial_number,
+                certificate_expires_at=identity.not_valid_after,
+            )
         )
-
-    def refresh_needed(self, refresh_in: float | None = None) -> bool:
-        """Whether fewer than *refresh_in* seconds (by default: the advisory window) are left."""
-        snapshot = self._renewal.snapshot
-        limit = snapshot.fresh_until if refresh_in is None else snapshot.expires - refresh_in
-        return self._now() >= limit
-
-    # The parent's four can be set; here that would break the one consistent snapshot.
-
-    @property  # type: ignore[misc]
-    def access_key(self) -> str:  # type: ignore[override]
-        """The access key id; for several at once use `get_frozen_credentials()`."""
-        return str(self.get_frozen_credentials().access_key)
-
-    @property  # type: ignore[misc]
-    def secret_key(self) -> str:  # type: ignore[override]
-        """The secret access key; for several at once use `get_frozen_credentials()`."""
-        return str(self.get_frozen_credentials().secret_key)
-
-    @property  # type: ignore[misc]
-    def token(self) -> str | None:  # type: ignore[override]
-        """The session token; for several at once use `get_frozen_credentials()`."""
-        return self.get_frozen_credentials().token
 
     @property  # type: ignore[misc]
     def account_id(self) -> str:
@@ -343,12 +339,6 @@ class RolesAnywhereCredentials(RefreshableCredentials):
 
     def __repr__(self) -> str:
         return f"RolesAnywhereCredentials({self.config!r})"
-
-    def __copy__(self) -> RolesAnywhereCredentials:
-        return self  # a copy would sign in for itself
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RolesAnywhereCredentials:
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # by reference: hook, clock and session stay behind, and the other process signs in

@@ -168,14 +168,44 @@ def create_session(
     Raises:
         SignInError: Its leaf says why.
     """
+    return attempts(
+        lambda: sign(request, identity=identity, region=str(config.region), when=clock.utcnow()),
+        lambda reply: read_reply(reply, config=config, now=clock.utcnow()),
+        clock=clock,
+        random=random,
+        most=config.max_attempts,
+        once=once,
+    )
+
+
+def attempts(
+    make: Callable[[], HTTPRequest],
+    read: Callable[[Reply], SessionCredentials],
+    *,
+    clock: Clock,
+    random: Callable[[], float],
+    most: int,
+    once: bool,
+) -> Generator[Step, Reply, SessionCredentials]:
+    """Have requests sent until one is answered well, *most* of them.
+
+    Args:
+        make: A request, signed by the clock of this moment.
+        read: Credentials of an answer, or a `SignInError`.
+        clock: As in `create_session()`, like *random* and *once*.
+        random: Returns 0 to 1.
+        most: The number of attempts.
+        once: Whether no failure is tried again.
+
+    Raises:
+        SignInError: Of the last attempt.
+    """
     corrected = False
-    region = str(config.region)
-    for attempt in range(1, config.max_attempts + 1):
-        signed = sign(request, identity=identity, region=region, when=clock.utcnow())
-        reply = yield signed
+    for attempt in range(1, most + 1):
+        reply = yield make()
         skewed = _correct(clock, reply)
         try:
-            return read_reply(reply, config=config, now=clock.utcnow())
+            return read(reply)
         except SignInError as error:
             failure = error
         delay = _delay(failure, attempt=attempt, random=random)
@@ -183,7 +213,7 @@ def create_session(
             corrected = True  # and at once again, with the right time
         elif delay is None or once:
             break
-        elif attempt < config.max_attempts:
+        elif attempt < most:
             yield Wait(delay)
     raise failure
 
@@ -269,7 +299,7 @@ def _credentials(entry: Any, answer: Any, *, role_arn: str) -> SessionCredential
         access_key=access_key,
         secret_key=secret_key,
         token=token,
-        expiration=_expiration(expiration),
+        expiration=parse_time(expiration),
         role_arn=role_arn,
         assumed_role_arn=_optional(user.get("arn"), str),
         subject_arn=_optional(answer.get("subjectArn"), str),
@@ -283,7 +313,7 @@ def _optional(value: Any, kind: type[T]) -> T | None:
     return value if isinstance(value, kind) else None
 
 
-def _expiration(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """An RFC 3339 time in UTC; what `datetime.fromisoformat()` takes differs by Python."""
     parts = _TIME.fullmatch(text)
     if parts is None:

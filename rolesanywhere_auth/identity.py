@@ -338,8 +338,8 @@ class IdentitySource:
         self._failure = failure
         known = isinstance(error, RolesAnywhereError)
         logger.warning(
-            "The certificate or key files changed, but cannot be used: the certificate with serial "
-            "number %x, valid until %s, stays in use, and they are tried again at each check. %s",
+            "The certificate or key changed, or is out of reach, and cannot be loaded: the one "
+            "with serial number %x, valid until %s, stays in use; each check tries again. %s",
             self._loaded.identity.serial_number,
             self._loaded.identity.not_valid_after,
             # What is raised by a passphrase callable may hold a secret.

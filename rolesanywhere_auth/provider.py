@@ -22,6 +22,7 @@ class RolesAnywhereProvider(CredentialProvider):
     It can stand alone, as ``session.register_component("credential_provider", provider)``,
     which nothing in the environment overrides, or join botocore's chain by
     ``session.get_component("credential_provider").insert_before("assume-role", provider)``.
+    For profiles and the environment there is `join_chain`.
 
     Args:
         config: Who signs in, and for which role.

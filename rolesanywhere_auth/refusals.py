@@ -139,7 +139,7 @@ KNOWN = (
 )
 """The first that fits counts: what follows "Unable to assume role" says more than it."""
 
-_THROTTLING = frozenset(
+THROTTLING = frozenset(
     {
         "Throttling",
         "ThrottlingException",
@@ -171,7 +171,7 @@ def service_error(
     answer = _decoded(body)
     code = headers.get("x-amzn-errortype") or answer.get("code") or answer.get("__type") or ""
     code = one_line(str(code).split(":")[0].split("#")[-1]).strip() or f"HTTP{status}"
-    text = str(answer.get("message") or answer.get("Message") or _excerpt(body))
+    text = str(answer.get("message") or answer.get("Message") or excerpt(body))
     kind, causes = _kind(status, code, text)
     request_id = headers.get("x-amzn-requestid")
     message = (
@@ -188,12 +188,12 @@ def service_error(
         service_message=text,
         request_id=request_id,
         causes=causes,
-        retry_after=_retry_after(headers, answer),
+        retry_after=retry_after(headers, answer),
     )
 
 
 def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[str, ...]]:
-    if status == 429 or code in _THROTTLING:
+    if status == 429 or code in THROTTLING:
         cause = (
             "CreateSession is limited, by default to 10 calls a second per account and Region, "
             "and by certificate and address"
@@ -229,7 +229,8 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:1000]
 
 
-def _excerpt(body: bytes) -> str:
+def excerpt(body: bytes) -> str:
+    """What can be said of an answer without a message; never of credentials."""
     if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"["}:
         return "no message"  # JSON under a wrong status may hold credentials
     words = " ".join(body[:2000].decode("utf-8", "replace").split())
@@ -237,7 +238,7 @@ def _excerpt(body: bytes) -> str:
     return f"no message; the answer begins {words!r}" if words else "no message"
 
 
-def _retry_after(headers: Mapping[str, str], answer: dict[str, Any]) -> float | None:
+def retry_after(headers: Mapping[str, str], answer: dict[str, Any]) -> float | None:
     """Seconds to wait, as the service said it.
 
     ``x-amz-retry-after`` is in milliseconds (as in botocore's standard retry mode),

@@ -124,13 +124,29 @@ class Renewal(Record):
             return self._heat(snapshot)
         if now >= snapshot.usable_until:
             return self._replace(snapshot)
-        runs = self._keeper.ensure()
-        if self._flight is None and self._ready(snapshot):
-            if runs:
-                self._keeper.wake()  # it overslept: the machine was suspended, or the clock set
-            else:
-                self._renew_inline(snapshot)
+        if not self._see_to_renewal(snapshot):
+            self._renew_inline(snapshot)
         return self.snapshot
+
+    def at_hand(self) -> Snapshot | None:
+        """The same, but None where a caller would have to wait."""
+        now = self._now()
+        snapshot = self.snapshot
+        if now < snapshot.fresh_until:
+            return self._heat(snapshot)
+        if now >= snapshot.usable_until:
+            return None
+        self._see_to_renewal(snapshot)
+        return snapshot
+
+    def _see_to_renewal(self, snapshot: Snapshot) -> bool:
+        """Have the thread do what is due; False if it is due and there can be no thread."""
+        runs = self._keeper.ensure()
+        if self._flight is not None or not self._ready(snapshot):
+            return True
+        if runs:
+            self._keeper.wake()  # it overslept: the machine was suspended, or the clock set
+        return runs
 
     def _heat(self, snapshot: Snapshot) -> Snapshot:
         """The first use of new credentials, or in a new process: see that the thread runs."""
@@ -206,6 +222,11 @@ class Renewal(Record):
         """While the interpreter shuts down no other thread goes on, whatever it holds."""
         if sys.is_finalizing() and not (self._flight is not None and self._flight.is_mine):
             self.reset_locks()
+
+    def look_soon(self) -> None:
+        """Have the thread look for a new certificate now, and not within a minute."""
+        self._polled = self._steady() - POLL_INTERVAL
+        self._keeper.wake()
 
     # one flight
 

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.errors import ConfigurationError, PassphraseError, RolesAnywhereError
+from rolesanywhere_auth.forking import local_work
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth._secret_sources import Kept
 
 Passphrase = str | bytes | Callable[[], str | bytes]
 """A passphrase itself, or a callable that fetches it when it is needed."""
 
 MASK = "********"
+
+_KINDS = {
+    "env": "give the name of an environment variable, env:NAME",
+    "file": "give the path of a file, file:/path",
+    "credential": "give the name of a credential of the systemd unit, credential:NAME, without /",
+    "fd": "give the number of a file descriptor, fd:N",
+    "keyring": "give service and user of a keyring's entry, keyring:service/user",
+    "prompt": "",
+    "value": "",
+}
+_PATTERNS = {
+    "env": r"[^=\0]+",
+    "file": r"[^\0\r\n]+",
+    "credential": r"(?!\.\.?$)[^/\0]+",
+    "fd": r"[0-9]{1,9}",
+    "keyring": r".+/[^/]+",
+}
 
 
 def looks_like_content(text: str) -> bool:
@@ -61,3 +84,115 @@ def _encode(text: str) -> bytes:
     with contextlib.suppress(UnicodeEncodeError):  # it holds the text: never our error's context
         return text.encode("utf-8", "surrogateescape")
     raise ConfigurationError("the passphrase holds half a surrogate pair; give it as bytes")
+
+
+def from_text(text: str, *, name: str) -> SecretReference:
+    """Understand where a PIN or passphrase is kept, as command lines and URIs say it.
+
+    That is whatever `SecretReference` takes, or the absolute path of a file, as in the
+    ``pin-source`` of PKCS#11 URIs (RFC 7512, 2.4), whose commands (``|program``) are refused.
+
+    Args:
+        text: Already percent-decoded.
+        name: How messages name where it stood.
+
+    Raises:
+        ConfigurationError: it is neither. The message does not show *text*: it may be the
+            secret itself.
+    """
+    if text.startswith("|"):
+        raise ConfigurationError(
+            f"{name}: programs are not run for a secret; put it into a file (file:/path), or pass "
+            "a callable as passphrase that runs the program"
+        )
+    is_path = text.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", text)
+    return SecretReference(f"file:{text}" if is_path else text, name=name)
+
+
+class SecretReference:
+    """Where a PIN or passphrase is kept; called, it reads it.
+
+    It takes the place of a passphrase anywhere. It is read when it is needed, each time
+    anew, and holds no secret itself, so that it can be shown, compared and pickled.
+
+    ============================  ==========================================================
+    ``env:NAME``                  the environment variable
+    ``file:/path``                a file, without one line end at its end
+    ``credential:NAME``           a systemd credential: ``LoadCredential=`` of the unit
+    ``fd:N``                      a file descriptor that the process inherited
+    ``keyring:service/user``      the keyring of the system or of the user (extra ``keyring``)
+    ``prompt:`` or ``prompt:…``   asks on the terminal, by this text
+    ``value:…``                   the secret itself; then it is not shown and not pickled
+    ============================  ==========================================================
+
+    Args:
+        reference: One of these.
+        name: How messages name where it stood.
+
+    Raises:
+        ConfigurationError: *reference* is none of these; it may be the secret itself, and is
+            not shown.
+    """
+
+    __slots__ = ("_kept", "_kind", "_text")
+
+    def __init__(self, reference: str, *, name: str = "SecretReference") -> None:
+        kind, colon, text = reference.partition(":")
+        if not colon or kind not in _KINDS:
+            raise ConfigurationError(
+                f"{name}: neither env:NAME, file:/path, credential:NAME, fd:N, "
+                f"keyring:service/user nor prompt: ({len(reference)} characters, not shown)"
+            )
+        self._kind = kind
+        self._text = text
+        self._kept: Kept | None = None
+        if kind in _PATTERNS and re.fullmatch(_PATTERNS[kind], text, re.DOTALL) is None:
+            raise ConfigurationError(f"{name}: {_KINDS[kind]}, not {reference!r}")
+
+    def __call__(self) -> bytes:
+        """The secret, read now.
+
+        Raises:
+            PassphraseError: it is not there, or empty; the message says where, and never what.
+            MissingExtraError: the extra ``keyring`` is not installed.
+        """
+        secret = _encode(self._text) if self._kind == "value" else self._read()
+        if not secret and self._kind != "prompt":
+            raise PassphraseError(f"{self}: it is empty. Put the secret there.", source=str(self))
+        return secret
+
+    def _read(self) -> bytes:
+        with local_work():
+            from rolesanywhere_auth import _secret_sources as sources
+
+        if self._kept is None:
+            self._kept = sources.Kept()
+        return sources.read(self._kind, self._text, source=str(self), kept=self._kept)
+
+    def __str__(self) -> str:
+        return f"{self._kind}:{MASK if self._kind == 'value' else self._text}"
+
+    def __repr__(self) -> str:
+        return f"SecretReference({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretReference):
+            return NotImplemented
+        return (self._kind, self._text) == (other._kind, other._text)
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._text))
+
+    def __copy__(self) -> SecretReference:
+        return self  # cannot change
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SecretReference:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._kind == "value":
+            raise TypeError(
+                "cannot pickle a SecretReference that is the secret itself; refer to it by env:, "
+                "file: or credential: instead, so that no secret travels in the pickle"
+            )
+        return SecretReference, (str(self),)

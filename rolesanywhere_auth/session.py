@@ -39,14 +39,35 @@ def botocore_session(
         on_event: Told of every sign-in; see `RenewalEvent`.
         now: Seconds since the epoch; a test gives its own clock to see a renewal.
     """
-    session = botocore.session.Session(profile=profile_name)
+    session = new_session(
+        region_name=region_name, fallback=config.region, profile_name=profile_name
+    )
     provider = RolesAnywhereProvider(config, session=session, on_event=on_event, now=now)
     session.register_component("credential_provider", provider)
+    return session
+
+
+def new_session(
+    *, region_name: str | None, fallback: str | None, profile_name: str | None
+) -> botocore.session.Session:
+    """A botocore session that names this library to the services it calls.
+
+    Args:
+        region_name: Of the clients; by default what the environment or the profile says.
+        fallback: Where they say nothing either.
+        profile_name: Whose settings to use.
+    """
+    session = botocore.session.Session(profile=profile_name)
+    name_library(session)
+    if region_name or not session.get_config_variable("region"):
+        session.set_config_variable("region", region_name or fallback)
+    return session
+
+
+def name_library(session: botocore.session.Session) -> None:
+    """Add this library to the user agent of the session's clients."""
     extra = f"rolesanywhere-auth/{__version__}"
     session.user_agent_extra = f"{session.user_agent_extra} {extra}".strip()
-    if region_name or not session.get_config_variable("region"):
-        session.set_config_variable("region", region_name or config.region)
-    return session
 
 
 def boto3_session(

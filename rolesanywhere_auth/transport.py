@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import botocore
@@ -40,6 +40,7 @@ from rolesanywhere_auth.signing import SERVICE, HTTPRequest
 from rolesanywhere_auth.tls import GuardedSession
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import TypeAlias
 
     import botocore.session
@@ -59,6 +60,30 @@ EVENT = f"before-send.{SERVICE}.CreateSession"
 
 _LOGIN = re.compile(r"//[^/\s\"']*@")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Line(Protocol):
+    """How to reach an endpoint: of a `RolesAnywhereConfig`, or None for botocore's settings."""
+
+    @property
+    def verify(self) -> bool | str | os.PathLike[str] | None:
+        """True, a CA bundle, or False."""
+        ...
+
+    @property
+    def proxies(self) -> Mapping[str, str] | None:
+        """By scheme."""
+        ...
+
+    @property
+    def connect_timeout(self) -> float | timedelta:
+        """Seconds."""
+        ...
+
+    @property
+    def read_timeout(self) -> float | timedelta:
+        """Seconds."""
+        ...
 
 
 def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
@@ -167,7 +192,7 @@ def _check_fips(region: str, endpoints: Mapping[str, Any]) -> None:
         )
 
 
-def _verify(config: RolesAnywhereConfig, session: Session) -> bool | str:
+def _verify(config: Line, session: Session) -> bool | str:
     """What botocore would use where the configuration says nothing; never off by accident."""
     if config.verify is False:
         logger.warning("TLS certificates are not verified (verify=False): anyone on the way "
@@ -188,7 +213,7 @@ def _verify(config: RolesAnywhereConfig, session: Session) -> bool | str:
     return str(path)
 
 
-def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
+def _proxies(config: Line, endpoint: str) -> dict[str, str]:
     """The proxies of the configuration, else of the environment.
 
     Raises:
@@ -203,7 +228,7 @@ def _proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
     return found
 
 
-def _all_proxies(config: RolesAnywhereConfig, endpoint: str) -> dict[str, str]:
+def _all_proxies(config: Line, endpoint: str) -> dict[str, str]:
     if config.proxies is not None:
         return dict(config.proxies)
     # botocore's look takes 0.4 ms; only these systems have proxy settings elsewhere too
@@ -225,7 +250,7 @@ class HTTPSessions:
     def __init__(self) -> None:
         self._kept: tuple[object, GuardedSession] | None = None
 
-    def get(self, config: RolesAnywhereConfig, session: Session, endpoint: str) -> GuardedSession:
+    def get(self, config: Line, session: Session, endpoint: str) -> GuardedSession:
         """One for the settings of this moment."""
         verify, proxies = _verify(config, session), _proxies(config, endpoint)
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
@@ -262,17 +287,20 @@ class Transport:
         session: Whose settings and event handlers count.
         endpoint: Of `resolve_endpoint()`.
         sessions: Those of earlier sign-ins of *config*.
+        event: botocore's name for this request being sent.
     """
 
     def __init__(
         self,
-        config: RolesAnywhereConfig,
+        config: Line,
         session: Session,
         *,
         endpoint: str,
         sessions: HTTPSessions | None = None,
+        event: str = EVENT,
     ) -> None:
         self._session = session
+        self._event = event
         self._endpoint = endpoint
         self._http = (sessions or HTTPSessions()).get(config, session, endpoint)
 
@@ -292,7 +320,7 @@ class Transport:
             stream_output=False,
         )
         try:
-            answer = self._session.emit_first_non_none_response(EVENT, request=prepared)
+            answer = self._session.emit_first_non_none_response(self._event, request=prepared)
             if answer is None:
                 answer = self._http.send(prepared)
         except (HTTPClientError, BotocoreConnectionError) as error:

@@ -106,11 +106,25 @@ def test_intermediates_name_and_region_are_passed_on(
     assert emulator.events[0].role_session_name == "host-42"
 
 
-@pytest.mark.parametrize("way", ["--passphrase-file", "--pkcs8-password"])
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        ("--passphrase-file", "passphrase"),
+        ("--pkcs8-password", "s3cret"),
+        ("--passphrase-from", "env:KEY_PASSPHRASE"),
+    ],
+)
 def test_passphrase(
-    way: str, emulator: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    way: str,
+    value: str,
+    emulator: Emulator,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An encrypted key opens with a passphrase file, or with the helper's own flag."""
+    """An encrypted key opens with a passphrase file, a reference, or the helper's own flag."""
+    monkeypatch.setenv("KEY_PASSPHRASE", "s3cret")
+    monkeypatch.chdir(tmp_path)
     setup = emulator.set_up()
     key = tmp_path / "encrypted.key"
     key.write_text(setup.leaf.encrypted_private_key_pem("s3cret"))
@@ -119,7 +133,6 @@ def test_passphrase(
     arguments = flags(setup)
     arguments[arguments.index("--private-key") + 1] = str(key)
 
-    value = str(file) if way == "--passphrase-file" else "s3cret"
     assert cli.main([*arguments, way, value]) == 0
     assert json.loads(capsys.readouterr().out)["Version"] == 1
 
@@ -142,16 +155,15 @@ def test_wrong_input_is_one_line_and_status_1(
 ) -> None:
     """What cannot work is one line on standard error that names file or setting, and status 1."""
     setup = emulator.set_up()
-    binary = tmp_path / "binary"
-    binary.write_bytes(b"\xff\xfe")
     missing = tmp_path / "gone.pem"
     arguments = flags(setup)
     arguments[arguments.index("--certificate") + 1] = str(missing)
     cases = {
         str(missing): arguments,
-        "both": [*flags(setup), "--passphrase-file", "x", "--pkcs8-password", "y"],
+        "not two": [*flags(setup), "--passphrase-file", "x", "--pkcs8-password", "y"],
         "No such file": [*flags(setup), "--passphrase-file", str(missing)],
-        "not text": [*flags(setup), "--passphrase-file", str(binary)],
+        "PIN is not set": [*flags(setup), "--passphrase-from", "env:PIN"],
+        "--passphrase-from: neither env:NAME": [*flags(setup), "--passphrase-from", "hunter2"],
         "900 to 43200": [*flags(setup), "--session-duration", "5"],
     }
     for text, given in cases.items():

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolesanywhere_auth.config import FrozenMapping, RolesAnywhereConfig
+from rolesanywhere_auth._mappings import FrozenMapping
+from rolesanywhere_auth.config import RolesAnywhereConfig
 from rolesanywhere_auth.errors import ARNError, ConfigurationError, EndpointError
 
 UUID = "9f084b8b-2f3b-4c9e-a3c5-0a2f7b1c5d6e"

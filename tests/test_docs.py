@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -36,7 +37,23 @@ import rolesanywhere_auth
 from rolesanywhere_auth.testing import Emulator
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ENVIRONMENT = "aio" if importlib.util.find_spec("aiobotocore") else None
+"""aiobotocore pins a botocore of its own; the pages that need it run where it is installed."""
+
+
+def pages(environment: str | None) -> list[Path]:
+    """Those whose first line names this environment, or none."""
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    first = f"<!-- environment: {environment} -->" if environment else None
+    return [page for page in found if _environment(page) == first]
+
+
+def _environment(page: Path) -> str | None:
+    line = page.read_text(encoding="utf-8").partition("\n")[0]
+    return line if line.startswith("<!-- environment: ") else None
+
+
+PAGES = pages(ENVIRONMENT)
 NOT_RUN = {
     # They make virtual environments, and the second would run this test.
     "README.md": ["$ scripts/demo\n$ scripts/test\n"],
@@ -216,7 +233,7 @@ def run_page(page: Path, text: str, workplace: Path) -> None:
     assert not_run == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page: Path, workplace: Path) -> None:
     """Every example of the page does what the page says."""
     run_page(page, page.read_text(encoding="utf-8"), workplace)

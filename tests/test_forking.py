@@ -330,7 +330,9 @@ def test_a_fork_that_waited_for_a_guard_in_vain(monkeypatch: pytest.MonkeyPatch)
     with within(guard, until=threading.Event()):
         assert in_child(lambda: is_free(guard))
         theirs = guard._lock
-        guard.after_fork_in_child()  # as the child does, where coverage sees it
+        monkeypatch.setattr(forking, "_lock", threading.RLock())
+        monkeypatch.setattr(forking, "_forking", [guard])
+        forking._after_fork_in_child()  # as the child does, where coverage sees it
         assert is_free(guard)
         assert guard.generation == 1
         guard._lock = theirs

@@ -710,7 +710,7 @@ def test_missing_file(pki: PKI, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["certificate", "private_key", "certificate_chain"])
-@pytest.mark.parametrize("value", ["pkcs11:pin-value=54321", "", 17])
+@pytest.mark.parametrize("value", ["vault:pin=54321", "", 17])
 def test_no_file_at_all(pki: PKI, role: str, value: Any) -> None:
     """A reference to a store, an empty or a wrong value is a ConfigurationError, and not shown."""
     files: dict[str, Any] = {

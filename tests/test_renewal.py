@@ -659,6 +659,19 @@ def test_a_failed_look_is_no_disaster(manual: Rig, caplog: pytest.LogCaptureFixt
     assert "looking for a new certificate failed: no such file" in caplog.text
 
 
+def test_a_key_store_may_have_it_look_sooner(manual: Rig) -> None:
+    """Who is told of a new certificate need not wait for the next look."""
+    polls = manual.polls
+    manual.clock.go(1)
+    manual.renewal.step()
+    assert manual.polls == polls
+    manual.changed = True
+    manual.renewal.look_soon()
+    manual.renewal.step()
+    assert manual.polls == polls + 1
+    assert manual.service.calls == 2
+
+
 def test_a_short_session_makes_nobody_spin(manual: Rig) -> None:
     """However short the session, there is a pause between looks."""
     manual.service.lifetime = 0.001

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import botocore
+import botocore.credentials
 import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.httpsession import URLLib3Session
@@ -62,11 +63,48 @@ def test_the_one_private_name_is_as_we_read_it() -> None:
     )
 
 
-def test_nothing_private_is_overridden() -> None:
+# What `rolesanywhere_auth.chain` puts its providers into, for source_profile and
+# credential_source, and who reads it there; of the same three releases.
+CHAINING = {
+    "AssumeRoleProvider._resolve_credentials_from_profile": {
+        "f225989056b8f9fb",
+        "cbac272cae4c88f2",
+    },
+    "AssumeRoleProvider._resolve_credentials_from_source": {"b0907ae3dab92545", "d4a3a44698b2e8b2"},
+    "AssumeRoleProvider._validate_credential_source": {"c31f68a1797d2eb3"},
+    "CanonicalNameCredentialSourcer.__init__": {"cd1e470affb91df8"},
+    "CanonicalNameCredentialSourcer._get_provider": {"f4d8071f3c5ec3f2"},
+    "CanonicalNameCredentialSourcer._get_provider_by_canonical_name": {"0aed9c9af3be9f40"},
+    "CanonicalNameCredentialSourcer.is_supported": {"49e164a5ec03bb80"},
+    "ProfileProviderBuilder.providers": {"9b097284a0e90544", "516579a01f5f87c2"},
+}
+
+
+@pytest.mark.parametrize("name", CHAINING)
+def test_what_chaining_relies_on_is_as_we_read_it(name: str) -> None:
+    """botocore's ways from one profile to the next are ones that were read and judged."""
+    kind, _, method = name.partition(".")
+    source = inspect.getsource(getattr(getattr(botocore.credentials, kind), method))
+    found = hashlib.sha256(source.encode()).hexdigest()[:16]
+
+    assert found in CHAINING[name], (
+        f"botocore {botocore.__version__} changed {name}: reread and update"
+    )
+
+
+@pytest.mark.parametrize("room", ["RolesAnywhereCredentials", "RenewedCredentials", "AssumedRole"])
+def test_nothing_private_is_overridden(room: str) -> None:
     """Of botocore's class we replace public names only."""
     from rolesanywhere_auth import RolesAnywhereCredentials
+    from rolesanywhere_auth.renewed import RenewedCredentials
+    from rolesanywhere_auth.roles import AssumedRoleCredentials
 
-    ours = {name for name in vars(RolesAnywhereCredentials) if not name.startswith("__")}
+    each = {
+        "RolesAnywhereCredentials": RolesAnywhereCredentials,
+        "RenewedCredentials": RenewedCredentials,
+        "AssumedRole": AssumedRoleCredentials,
+    }[room]
+    ours = {name for name in vars(each) if not name.startswith("__")}
     private = {name for name in vars(RefreshableCredentials) if name.startswith("_")}
 
     assert not ours & private

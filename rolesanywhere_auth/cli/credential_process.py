@@ -6,11 +6,11 @@ import argparse
 import json
 import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.secrets import Passphrase
 
 
 def add_to(verbs: Any) -> None:
@@ -28,7 +28,10 @@ def add_to(verbs: Any) -> None:
         ("--trust-anchor-arn", "the trust anchor whose CA issued the certificate"),
         ("--profile-arn", "the profile that lists the role"),
         ("--role-arn", "the role to take"),
-        ("--certificate", "PEM, DER or PKCS#12 file; may hold chain and key too"),
+        (
+            "--certificate",
+            "PEM, DER or PKCS#12, also with chain and key; or a key store: spiffe:",
+        ),
     ):
         command.add_argument(name, required=True, help=what, metavar=_kind(name))
     command.add_argument("--private-key", metavar="FILE", help="if not in --certificate")
@@ -40,7 +43,13 @@ def add_to(verbs: Any) -> None:
         "--pkcs8-password",
         metavar="TEXT",
         help="the passphrase itself: other users can see it in the process list; "
-        "better --passphrase-file",
+        "better --passphrase-from",
+    )
+    command.add_argument(
+        "--passphrase-from",
+        metavar="REFERENCE",
+        help="where the passphrase or PIN is: env:NAME, file:/path, credential:NAME (systemd), "
+        "fd:N, keyring:service/user, prompt:",
     )
     command.add_argument(
         "--session-duration", type=int, default=3600, metavar="SECONDS", help="900 to 43200"
@@ -93,21 +102,22 @@ def config_of(options: argparse.Namespace) -> RolesAnywhereConfig:
     )
 
 
-def _passphrase(options: argparse.Namespace) -> str | None:
+def _passphrase(options: argparse.Namespace) -> Passphrase | None:
     from rolesanywhere_auth.errors import ConfigurationError
+    from rolesanywhere_auth.secrets import SecretReference, from_text
 
-    text: str | None = options.pkcs8_password
-    if options.passphrase_file is None:
-        return text
-    if text is not None:
-        raise ConfigurationError("give --passphrase-file or --pkcs8-password, not both")
-    try:
-        return Path(options.passphrase_file).expanduser().read_text().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+    given: list[Passphrase] = []
+    if options.pkcs8_password is not None:
+        given.append(options.pkcs8_password)
+    if options.passphrase_file is not None:
+        given.append(SecretReference(f"file:{options.passphrase_file}", name="--passphrase-file"))
+    if options.passphrase_from is not None:
+        given.append(from_text(options.passphrase_from, name="--passphrase-from"))
+    if len(given) > 1:
         raise ConfigurationError(
-            f"cannot read the passphrase file {options.passphrase_file}: {reason}"
-        ) from None
+            "give one of --passphrase-from, --passphrase-file and --pkcs8-password, not two"
+        )
+    return given[0] if given else None
 
 
 def run(options: argparse.Namespace) -> int:

@@ -194,14 +194,15 @@ def _load(block: KeyBlock, passphrase: bytes | None, *, source: str) -> AnyPriva
     return _load_encrypted(block, passphrase, source=source)
 
 
+TSS2_LABEL = "TSS2 PRIVATE KEY"
 _FOREIGN = {
     "OPENSSH PRIVATE KEY": (
         "a key in OpenSSH's own format. Turn a copy of it into PKCS#8: "
         "ssh-keygen -p -m PKCS8 -f COPY."
     ),
-    "TSS2 PRIVATE KEY": (
-        "a key wrapped by a TPM, which only that TPM can use. This version reads plain key files; "
-        "for this key pass, as private_key, an object with public_key() and sign(data)."
+    TSS2_LABEL: (
+        "a key wrapped by a TPM, which only that TPM can use. Pass the file as private_key of a "
+        "configuration, or open it with rolesanywhere_auth.keys.tpm.TPMSigner."
     ),
 }
 

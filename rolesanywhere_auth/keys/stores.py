@@ -24,6 +24,10 @@ ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 # No single letter: those are drives.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _MODULES: dict[str, str] = {
+    "handle": "rolesanywhere_auth.keys.tpm",
+    "spiffe": "rolesanywhere_auth.keys.spiffe",
+    "pkcs11": "rolesanywhere_auth.keys.pkcs11",
+    "tpm": "rolesanywhere_auth.keys.tpm",
     "store": "rolesanywhere_auth.keys.os_store",
 }
 """By scheme; each has an ``open_store``."""

@@ -122,7 +122,8 @@ def test_what_names_a_store(vault: ModuleType, tmp_path: Path) -> None:
         "/etc/vault:app",
         str(there),
         "vault:-----BEGIN CERTIFICATE-----",
-        "vault:" + "x" * 5000 + "\0",
+        "vault:" + "x" * 5000,
+        "vault:x\0",
         b"vault:app",
         there,
         None,
@@ -141,6 +142,23 @@ def test_a_file_beside_us_goes_before_a_scheme(
     Path("vault:app").touch()
 
     assert scheme_of("vault:app") is None
+
+
+def test_a_file_with_a_colon_in_its_name(
+    authority: CertificateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is watched like any other file."""
+    monkeypatch.chdir(tmp_path)
+    bundle = Path("unknown:app.pem")
+    leaf = authority.issue("app")
+    bundle.write_text(leaf.bundle_pem + leaf.private_key_pem)
+
+    source = IdentitySource("unknown:app.pem")
+
+    assert source.current(now=now()).serial_number == leaf.certificate.serial_number
+    bundle.unlink()
+    with pytest.raises(ConfigurationError, match="unknown:"):
+        IdentitySource("unknown:app.pem").current(now=now())
 
 
 def test_an_unknown_scheme_is_named(vault: ModuleType) -> None:

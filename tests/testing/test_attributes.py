@@ -38,6 +38,7 @@ def mapping(certificate_field: str, *specifiers: str) -> list[dict[str, Any]]:
     return [{"certificateField": certificate_field, "mappingRules": rules}]
 
 
+@pytest.mark.conformance("CreateProfile", source="UG/attribute-mapping")
 def test_default_mappings_are_the_user_guides() -> None:
     """A new profile maps all of issuer and subject, and DNS, URI and the name of the SAN."""
     assert {
@@ -55,6 +56,7 @@ def test_default_mappings_have_the_models_shape() -> None:
         assert entry["certificateField"] in fields
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model")
 def test_all_attributes_become_tags(authority: CertificateAuthority) -> None:
     """The default mappings take subject, issuer, and the first of each kind in the SAN."""
     leaf = authority.issue(
@@ -85,6 +87,7 @@ def test_all_attributes_become_tags(authority: CertificateAuthority) -> None:
     assert dropped_text(found.dropped) == ""
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model + model")
 def test_attributes_that_aws_names(authority: CertificateAuthority) -> None:
     """C, ST, L, O, OU, CN and UID are AWS's own names."""
     subject = name(
@@ -105,6 +108,7 @@ def test_attributes_that_aws_names(authority: CertificateAuthority) -> None:
     }
 
 
+@pytest.mark.conformance("CreateSession", source="UG/attribute-mapping-and-trust-policy")
 def test_only_what_is_mapped_becomes_a_tag(authority: CertificateAuthority) -> None:
     """Without a rule there is no tag; a rule for what is not there gives none either."""
     leaf = authority.issue("alice", organization="Example", dns_names=["a.example"])
@@ -113,6 +117,7 @@ def test_only_what_is_mapped_becomes_a_tag(authority: CertificateAuthority) -> N
     assert session_tags(leaf.certificate, []).tags == {}
 
 
+@pytest.mark.conformance("PutAttributeMapping", source="UG/attribute-mapping")
 @pytest.mark.parametrize("specifier", ["Name", "Name/", "Name/*", "Name/CN"])
 def test_ways_to_ask_for_the_directory_name(
     authority: CertificateAuthority, specifier: str
@@ -130,6 +135,7 @@ def test_no_alternative_names_give_no_tags(authority: CertificateAuthority) -> N
     assert session_tags(leaf.certificate, mapping("x509SAN", "DNS", "Name/*")).tags == {}
 
 
+@pytest.mark.conformance("CreateSession", source="choice")
 def test_a_dotted_oid_must_be_asked_for(authority: CertificateAuthority) -> None:
     """The star takes names that are known; another attribute is named by its OID."""
     oid = x509.ObjectIdentifier("1.3.6.1.4.1.55555.7")
@@ -150,6 +156,7 @@ def test_a_value_that_is_no_text_is_no_attribute(authority: CertificateAuthority
     assert session_tags(leaf.certificate, rules).tags == {"x509Subject/CN": "alice"}
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model + STS")
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
@@ -174,15 +181,26 @@ def test_values_that_sts_refuses_are_left_out_whole(
     assert found.dropped == ({} if kept else {"Subject": ("CN",)})
 
 
-@pytest.mark.parametrize(("units", "kept"), [(3, True), (5, False)])
+@pytest.mark.conformance("CreateSession", source="UG/trust-model + STS")
+@pytest.mark.parametrize(
+    ("lengths", "kept"), [((60,) * 3, True), ((64, 64, 64, 61), True), ((64, 64, 64, 62), False)]
+)
 def test_joined_values_may_have_256_characters(
-    authority: CertificateAuthority, units: int, kept: bool
+    authority: CertificateAuthority, lengths: tuple[int, ...], kept: bool
 ) -> None:
     """The limit is on the joined value, which is dropped as a whole."""
-    leaf = authority.issue("alice", organizational_units=["x" * 60] * units)
-    assert ("x509Subject/OU" in session_tags(leaf.certificate, default_mappings()).tags) is kept
+    units = ["x" * length for length in lengths]
+    leaf = authority.issue("alice", organizational_units=units)
+    found = session_tags(leaf.certificate, mapping("x509Subject", "OU"))
+    assert found.tags == ({"x509Subject/OU": "/".join(units)} if kept else {})
+    assert found.dropped == ({} if kept else {"Subject": ("OU",)})
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed",
+    text="Some attributes failed to be mapped into session tags.",
+)
 def test_the_sentence_about_dropped_attributes() -> None:
     """AWS's sentence as it was seen, for one DNS name with a wildcard."""
     leaf = CertificateAuthority("Root").issue("alice", dns_names=["*.example.com"])
@@ -205,6 +223,7 @@ def test_the_sentence_lists_every_attribute_once() -> None:
     )
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model")
 @pytest.mark.parametrize(
     ("common_name", "expected"),
     [
@@ -223,12 +242,14 @@ def test_source_identity(
     assert source_identity(leaf.certificate) == expected
 
 
+@pytest.mark.conformance("CreateSession", source="choice")
 def test_source_identity_of_several_common_names(authority: CertificateAuthority) -> None:
     """The first one counts."""
     subject = name((NameOID.COMMON_NAME, "first"), (NameOID.COMMON_NAME, "second"))
     assert source_identity(authority.issue(subject=subject).certificate) == "CN=first"
 
 
+@pytest.mark.conformance("CreateSession", source="choice")
 @pytest.mark.filterwarnings("ignore:Attribute's length must be")
 def test_source_identity_of_an_overlong_name(authority: CertificateAuthority) -> None:
     """A common name of more than 64 characters cannot be a source identity."""
@@ -237,6 +258,12 @@ def test_source_identity_of_an_overlong_name(authority: CertificateAuthority) ->
     assert source_identity(leaf.certificate) == "ID=abcd"
 
 
+@pytest.mark.conformance(
+    "CreateSession: Without a name it is the serial number in hexadecimal; lower case and an even "
+    "number of digits are ours.",
+    source="observed + choice",
+    check="session name",
+)
 @pytest.mark.parametrize(
     ("serial_number", "expected"),
     [

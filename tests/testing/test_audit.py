@@ -79,6 +79,9 @@ def test_refusal_names_its_check_and_the_hidden_reason(emulator, create_session)
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="role exists", text="UNABLE_TO_ASSUME"
+)
 @pytest.mark.parametrize(
     ("trust_policy", "name", "reason"),
     [
@@ -160,6 +163,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.conformance("CloudTrail", source="UG/logging-using-cloudtrail + choice")
 def test_sign_in_is_a_cloudtrail_record(emulator, create_session):
     """A success has all members of AWS's example, additionalEventData, and no secret."""
     setup = emulator.set_up()
@@ -206,6 +210,7 @@ def test_sign_in_is_a_cloudtrail_record(emulator, create_session):
     assert "secretAccessKey" not in shown
 
 
+@pytest.mark.conformance("CloudTrail", source="choice")
 def test_refused_sign_in_is_a_record_too(emulator, create_session):
     """A refusal has code and text, what was asked for, and nothing that was answered."""
     setup = emulator.set_up()
@@ -226,6 +231,7 @@ def test_refused_sign_in_is_a_record_too(emulator, create_session):
     assert (unread["awsRegion"], unread["recipientAccountId"]) == ("eu-west-1", "111122223333")
 
 
+@pytest.mark.conformance("CloudTrail", source="choice")
 def test_place_is_that_of_the_trust_anchor(emulator, create_session):
     """A call that names another account is recorded there."""
     setup = emulator.set_up()
@@ -237,6 +243,7 @@ def test_place_is_that_of_the_trust_anchor(emulator, create_session):
     assert (record["awsRegion"], record["recipientAccountId"]) == ("us-east-1", "444455556666")
 
 
+@pytest.mark.conformance("CloudTrail", source="UG/logging-using-cloudtrail")
 def test_flags_are_left_out_until_the_client_is_authenticated(emulator, create_session):
     """They are there for every request that authenticated, whatever became of it then."""
     setup = emulator.set_up()
@@ -260,6 +267,7 @@ def test_flags_are_left_out_until_the_client_is_authenticated(emulator, create_s
     ]
 
 
+@pytest.mark.conformance("CloudTrail", source="UG/logging-using-cloudtrail")
 def test_record_tells_of_tls(emulator):
     """Over TLS the record has its version and cipher suite, as the client saw them."""
     url = urlsplit(emulator.https_endpoint_url)
@@ -280,6 +288,7 @@ def test_record_tells_of_tls(emulator):
     connection.close()
 
 
+@pytest.mark.conformance("CloudTrail, UpdateProfile", source="UG/logging-using-cloudtrail")
 def test_control_plane_is_recorded_as_in_the_guide(emulator):
     """UpdateProfile has the members of AWS's example; the records stand in order."""
     setup = emulator.set_up()
@@ -308,6 +317,7 @@ def test_control_plane_is_recorded_as_in_the_guide(emulator):
     assert emulator.events == []
 
 
+@pytest.mark.conformance("CloudTrail", source="choice")
 def test_refused_control_plane_call_is_recorded(emulator, request_to):
     """A refusal is there with its code; a path that is no operation leaves nothing."""
     url = emulator.endpoint_url
@@ -325,6 +335,7 @@ def test_refused_control_plane_call_is_recorded(emulator, request_to):
     assert invalid["requestParameters"] is None
 
 
+@pytest.mark.conformance("CloudTrail", source="choice")
 def test_imported_crl_is_recorded_in_base64(emulator):
     """Bytes go into a record as they went over the wire."""
     setup = emulator.set_up()

@@ -133,6 +133,9 @@ def openssls(made: Draft, folder: Path) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.2", check="path to the trust anchor"
+)
 @pytest.mark.parametrize("case", CASES)
 def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
     """We require policies where OpenSSL does, and find them where it does."""
@@ -141,6 +144,9 @@ def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
     assert (openssls(made, tmp_path), ours(made)) == (expected, expected)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.4", check="path to the trust anchor"
+)
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
@@ -154,6 +160,14 @@ def test_verdicts_on_policies_are_openssls(case: str, tmp_path: Path) -> None:
             },
             True,
         ),
+        (
+            {
+                "1": [required(0), policies(A), x509.InhibitAnyPolicy(1)],
+                "2": [policies(A)],
+                "leaf": [policies(ANY)],
+            },
+            True,
+        ),
     ],
 )
 def test_a_self_issued_ca_does_not_count(extra: Extra, expected: bool, tmp_path: Path) -> None:
@@ -162,6 +176,30 @@ def test_a_self_issued_ca_does_not_count(extra: Extra, expected: bool, tmp_path:
     assert (openssls(made, tmp_path), ours(made)) == (expected, expected)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.5", check="path to the trust anchor"
+)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"1": [required(2)]},
+        {
+            "1": [required(0), policies(A), x509.InhibitAnyPolicy(1)],
+            "2": [policies(A)],
+            "leaf": [policies(ANY)],
+        },
+    ],
+)
+def test_a_self_issued_leaf_counts(extra: Extra) -> None:
+    """A leaf with the name of its CA is no CA's new key, so that it is not exempt."""
+    found = []
+    for made in (below({}), below(extra)):
+        made.leaf.subject = made.cas[1].subject
+        found.append(ours(made))
+    assert found == [True, False]
+
+
+@pytest.mark.conformance("CreateSession", source="choice", check="path to the trust anchor")
 def test_mapped_policies_are_not_followed(tmp_path: Path) -> None:
     """Where a policy is required, a path that maps policies is refused; OpenSSL follows it."""
     extra: Extra = {
@@ -172,7 +210,14 @@ def test_mapped_policies_are_not_followed(tmp_path: Path) -> None:
     made = below(extra)
     assert (openssls(made, tmp_path), ours(made)) == (True, False)
 
+    # Nor where what was mapped is had all the way down.
+    made = below({**extra, "2": [policies(A)], "leaf": [policies(A)]})
+    assert ours(made) is False
 
+
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1.1", check="path to the trust anchor"
+)
 def test_the_anchors_own_policies_do_not_count(tmp_path: Path) -> None:
     """RFC 5280, 6.1.1: an anchor is a name and a key; OpenSSL leaves a root's out as well."""
     made = below({})

@@ -45,6 +45,10 @@ DELIVERY = {
 INSTANCE = {"StringLikeIfExists": {"ec2:InstanceType": ["t1.*", "t2.*", "m3.*"]}}
 
 
+@pytest.mark.conformance(
+    "trust policy: Every condition operator as in the examples of the guide.",
+    source="IAM/reference_policies_elements_condition_operators",
+)
 @pytest.mark.parametrize(
     ("condition", "context", "expected"),
     [
@@ -138,6 +142,10 @@ DELETE_ALL = {
 DELETE_ANY = {"ForAnyValue:StringEquals": {"aws:TagKeys": ["environment", "cost-center"]}}
 
 
+@pytest.mark.conformance(
+    "trust policy: Set operators as in the examples of the guide.",
+    source="IAM/reference_policies_condition-single-vs-multi-valued-context-keys",
+)
 @pytest.mark.parametrize(
     ("keys", "all_values", "any_value"),
     [
@@ -157,6 +165,10 @@ def test_examples_of_the_page_on_multivalued_keys(
     assert holds(DELETE_ANY, {"aws:TagKeys": keys}) is any_value
 
 
+@pytest.mark.conformance(
+    "trust policy: Several keys and values as in the examples of the guide.",
+    source="IAM/reference_policies_condition-logic-multiple-context-keys-or-values",
+)
 @pytest.mark.parametrize(
     ("department", "role", "user", "like", "not_like"),
     [
@@ -187,6 +199,10 @@ def test_examples_of_the_page_on_several_keys_and_values(
 OWNER = {"s3:ExistingObjectTag/owner": "${aws:PrincipalTag/owner}"}
 
 
+@pytest.mark.conformance(
+    "trust policy: Policy variables without a value as in the guide.",
+    source="IAM/reference_policies_variables",
+)
 @pytest.mark.parametrize(
     ("operator", "context", "expected"),
     [
@@ -334,6 +350,9 @@ def test_set_operators(operator: str, values: list[str], expected: bool) -> None
     assert holds({operator: {"k": ["a", "b"]}}, {"k": values}) is expected
 
 
+@pytest.mark.conformance(
+    "trust policy", source="IAM/reference_policies_elements_condition_operators"
+)
 @pytest.mark.parametrize(
     ("operator", "wanted"),
     [

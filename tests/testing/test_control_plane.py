@@ -80,6 +80,7 @@ def crl(client, authority, anchor_arn, **members):
 # Trust anchors
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="observed + model")
 def test_new_trust_anchor_is_as_documented(client, authority, now):
     """A trust anchor is disabled at first, with the documented defaults, ID and ARN."""
     created = anchor(client, authority)
@@ -99,6 +100,7 @@ def test_new_trust_anchor_is_as_documented(client, authority, now):
     }
 
 
+@pytest.mark.conformance("CreateTrustAnchor, UpdateTrustAnchor", source="model")
 def test_create_answers_201_and_update_200(client, authority):
     """The status codes are the model's."""
     created = client.create_trust_anchor(name="a", source=bundle(authority.certificate_pem))
@@ -109,6 +111,7 @@ def test_create_answers_201_and_update_200(client, authority):
     assert re.fullmatch(UUID, got["ResponseMetadata"]["RequestId"])
 
 
+@pytest.mark.conformance("GetTrustAnchor", source="model")
 def test_trust_anchor_is_found_by_id_and_by_arn(client, authority):
     """The ID in a path may be a UUID or an ARN with its slash encoded."""
     created = anchor(client, authority, enabled=True)
@@ -120,6 +123,7 @@ def test_trust_anchor_is_found_by_id_and_by_arn(client, authority):
         assert (off["enabled"], on["enabled"]) == (False, True)
 
 
+@pytest.mark.conformance("UpdateTrustAnchor", source="model")
 def test_update_changes_what_it_names(client, authority):
     """An update leaves alone what it does not name."""
     created = anchor(client, authority)
@@ -138,6 +142,7 @@ def test_update_changes_what_it_names(client, authority):
     assert changed.get(CRL_DP) is (True if has(client, CRL_DP) else None)
 
 
+@pytest.mark.conformance("DeleteTrustAnchor, GetTrustAnchor", source="model")
 def test_deleted_trust_anchor_is_gone(client, authority):
     """Delete answers with what it deleted; after that there is a modelled 404."""
     created = anchor(client, authority)
@@ -150,6 +155,9 @@ def test_deleted_trust_anchor_is_gone(client, authority):
     assert identifier in caught.value.response["Error"]["Message"]
 
 
+@pytest.mark.conformance(
+    "CreateTrustAnchor", source="observed", text="Incorrect basic constraints for CA certificate"
+)
 def test_certificate_that_is_no_ca_is_refused(client, authority):
     """A leaf as trust anchor gets AWS's text."""
     with pytest.raises(client.exceptions.ValidationException) as caught:
@@ -160,6 +168,7 @@ def test_certificate_that_is_no_ca_is_refused(client, authority):
     )
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="choice")
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -182,6 +191,7 @@ def test_source_that_is_no_bundle_is_refused(client, source, text):
         client.create_trust_anchor(name="a", source=source)
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="model + choice")
 def test_source_with_two_kinds_of_data_is_refused(careless, authority):
     """The source's data is a union: one member, not two."""
     source = bundle(authority.certificate_pem)
@@ -191,6 +201,7 @@ def test_source_with_two_kinds_of_data_is_refused(careless, authority):
         careless.create_trust_anchor(name="a", source=source)
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="UG/quotas")
 def test_anchor_takes_two_certificates_and_no_third(client, authority):
     """Two CAs may stand in one trust anchor, for a rotation (user guide, quotas)."""
     pems = [CertificateAuthority(f"CA {number}").certificate_pem for number in (2, 3)]
@@ -201,6 +212,11 @@ def test_anchor_takes_two_certificates_and_no_third(client, authority):
         anchor(client, authority, source=bundle(two + pems[1]))
 
 
+@pytest.mark.conformance(
+    "CreateTrustAnchor: The 51st trust anchor of an account and Region is refused, until one is "
+    "deleted; code and text are ours.",
+    source="UG/quotas + choice",
+)
 def test_trust_anchors_have_a_quota(client, authority):
     """The 51st trust anchor of a Region is refused, until one is deleted."""
     made = [anchor(client, authority)["trustAnchorId"] for _ in range(50)]
@@ -211,6 +227,7 @@ def test_trust_anchors_have_a_quota(client, authority):
     anchor(client, authority)
 
 
+@pytest.mark.conformance("CreateProfile", source="UG/quotas + choice")
 def test_profiles_have_a_quota(client):
     """The 251st profile of a Region is refused."""
     for _ in range(250):
@@ -220,6 +237,7 @@ def test_profiles_have_a_quota(client):
         profile(client)
 
 
+@pytest.mark.conformance("ImportCrl", source="UG/quotas + choice")
 def test_crls_have_a_quota_per_trust_anchor(client, authority):
     """A trust anchor takes two CRLs, another one its own two."""
     first, second = (anchor(client, authority)["trustAnchorArn"] for _ in range(2))
@@ -254,6 +272,7 @@ def test_quota_below_zero_is_refused():
         Limits(profiles=-1)
 
 
+@pytest.mark.conformance("PutNotificationSettings, ResetNotificationSettings", source="model")
 def test_notification_settings_are_put_and_reset(client, authority):
     """Custom settings carry the account; a reset brings the defaults back."""
     identifier = anchor(client, authority)["trustAnchorId"]
@@ -278,6 +297,7 @@ def test_notification_settings_are_put_and_reset(client, authority):
     assert len(reset["notificationSettings"]) == 2
 
 
+@pytest.mark.conformance("PutNotificationSettings", source="model + choice")
 def test_enabled_notification_needs_a_threshold(client, authority):
     """An enabled notification without threshold is invalid; a disabled one needs none."""
     settings = {"enabled": True, "event": "CA_CERTIFICATE_EXPIRY"}
@@ -293,6 +313,7 @@ def test_enabled_notification_needs_a_threshold(client, authority):
     }
 
 
+@pytest.mark.conformance("CreateTrustAnchor, PutNotificationSettings", source="model")
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
@@ -318,6 +339,7 @@ def test_notification_setting_has_bounds(careless, authority, setting, text):
 # Profiles
 
 
+@pytest.mark.conformance("CreateProfile", source="observed + UG/attribute-mapping")
 def test_new_profile_is_as_documented(client):
     """A profile is disabled at first, lasts an hour, and maps what AWS maps by default."""
     created = profile(client)
@@ -339,6 +361,7 @@ def test_new_profile_is_as_documented(client):
     ]
 
 
+@pytest.mark.conformance("CreateProfile, UpdateProfile, GetProfile", source="model")
 def test_profile_keeps_what_it_is_given(client):
     """All members of a create and of an update come back."""
     first = {
@@ -366,6 +389,7 @@ def test_profile_keeps_what_it_is_given(client):
     assert updated["enabled"] is True
 
 
+@pytest.mark.conformance("EnableProfile, DisableProfile, DeleteProfile", source="model")
 def test_profile_is_switched_and_deleted(client):
     """Enable, disable and delete answer with the profile."""
     identifier = identifiers(client, profile(client), "profile")[-1]
@@ -376,6 +400,9 @@ def test_profile_is_switched_and_deleted(client):
     assert client.list_profiles()["profiles"] == []
 
 
+@pytest.mark.conformance(
+    "CreateProfile, UpdateProfile", source="observed + choice", text="CROSS_ACCOUNT_ROLE"
+)
 def test_role_of_another_account_is_refused(client):
     """A profile cannot hold another account's role."""
     with pytest.raises(client.exceptions.AccessDeniedException) as caught:
@@ -384,6 +411,10 @@ def test_role_of_another_account_is_refused(client):
     assert caught.value.response["Error"]["Message"] == "Cross-account pass role is not allowed"
 
 
+@pytest.mark.conformance(
+    "PutAttributeMapping, DeleteAttributeMapping",
+    source="UG/put-attribute-mapping + UG/delete-attribute-mapping + choice",
+)
 def test_attribute_mappings_are_added_and_removed(client):
     """Put adds rules to one field, Delete takes some or all away."""
     identifier = profile(client)["profileId"]
@@ -418,6 +449,7 @@ def test_attribute_mappings_are_added_and_removed(client):
         )
 
 
+@pytest.mark.conformance("PutAttributeMapping", source="UG/attribute-mapping + choice")
 @pytest.mark.parametrize(
     ("certificate_field", "specifier"),
     [
@@ -446,6 +478,7 @@ def test_specifier_that_can_stand_for_something_is_taken(client, certificate_fie
     } in answer["profile"]["attributeMappings"]
 
 
+@pytest.mark.conformance("PutAttributeMapping", source="observed + choice")
 @pytest.mark.parametrize(
     ("certificate_field", "specifier"),
     [
@@ -488,6 +521,9 @@ def test_mappings_keep_their_place(client):
 # CRLs
 
 
+@pytest.mark.conformance(
+    "ImportCrl, GetCrl, ListCrls, UpdateCrl, EnableCrl, DisableCrl, DeleteCrl", source="model"
+)
 def test_crl_goes_in_and_out(client, authority):
     """A CRL is imported disabled, found, changed, switched and deleted."""
     anchor_arn = anchor(client, authority)["trustAnchorArn"]
@@ -512,6 +548,7 @@ def test_crl_goes_in_and_out(client, authority):
     assert client.list_crls()["crls"] == []
 
 
+@pytest.mark.conformance("ImportCrl", source="model")
 def test_crl_made_by_openssl_is_taken(client, authority, tmp_path):
     """A CRL of the openssl command is imported and comes back byte for byte."""
     openssl = ["openssl", "ca", "-gencrl", "-config", "ca.cnf", "-out", "crl.pem"]
@@ -549,6 +586,7 @@ def test_crl_made_by_openssl_is_taken(client, authority, tmp_path):
     assert created["crlData"] == data
 
 
+@pytest.mark.conformance("ImportCrl", source="model + choice")
 def test_crl_needs_a_list_and_an_anchor(client, authority):
     """Bytes that are no CRL, and anchors that do not exist, are refused."""
     anchor_arn = anchor(client, authority)["trustAnchorArn"]
@@ -559,6 +597,7 @@ def test_crl_needs_a_list_and_an_anchor(client, authority):
         crl(client, authority, anchor_arn[:-1] + "x")
 
 
+@pytest.mark.conformance("ImportCrl", source="model")
 def test_crl_has_a_size(careless, authority):
     """A CRL may have 300,000 bytes; the text tells the number of bytes, not the bytes."""
     anchor_arn = anchor(careless, authority)["trustAnchorArn"]
@@ -574,6 +613,7 @@ def test_crl_has_a_size(careless, authority):
 # Aliases
 
 
+@pytest.mark.conformance("GetTrustAnchor, UpdateTrustAnchor", source="model")
 def test_alias_leads_to_its_resource(client, authority):
     """A resource is found by its alias ARN until the alias is taken away."""
     if not has(client, "aliasName"):
@@ -592,6 +632,7 @@ def test_alias_leads_to_its_resource(client, authority):
         client.get_trust_anchor(trustAnchorId=alias_arn)
 
 
+@pytest.mark.conformance("CreateTrustAnchor, CreateProfile", source="model")
 def test_alias_is_unique_and_not_reserved(client, authority):
     """An alias belongs to one resource of a kind; names under aws/ are AWS's."""
     if not has(client, "aliasName"):
@@ -607,6 +648,7 @@ def test_alias_is_unique_and_not_reserved(client, authority):
     assert "previousAliasName" not in again["trustAnchor"]
 
 
+@pytest.mark.conformance("UpdateTrustAnchor, UpdateProfile", source="model")
 def test_alias_is_renamed(client, authority):
     """The update that changes an alias names the old one, and no other answer does."""
     if not has(client, "aliasName"):
@@ -629,6 +671,7 @@ def test_alias_is_renamed(client, authority):
     assert "aliasName" not in profile(client, aliasName="")
 
 
+@pytest.mark.conformance("CreateProfile", source="model")
 @pytest.mark.parametrize("alias", ["1a", "a/", "a//b", "-", "a b", "a" * 257])
 def test_alias_has_a_form(careless, alias):
     """A letter first; letters, digits, _, - and / after it; no / at the end or doubled."""
@@ -638,6 +681,7 @@ def test_alias_has_a_form(careless, alias):
         profile(careless, aliasName=alias)
 
 
+@pytest.mark.conformance("ImportCrl, GetCrl", source="model")
 def test_crl_is_found_by_its_alias(client, authority):
     """CRLs have aliases as well."""
     if not has(client, "aliasName"):
@@ -651,6 +695,7 @@ def test_crl_is_found_by_its_alias(client, authority):
 # Tags, pages, subjects
 
 
+@pytest.mark.conformance("TagResource, UntagResource, ListTagsForResource", source="model")
 def test_tags_are_kept_per_resource(client, authority):
     """Tags come from a create or from TagResource, and go by UntagResource or with the resource."""
     created = anchor(client, authority, tags=[{"key": "team", "value": "blue"}])
@@ -672,6 +717,7 @@ def test_tags_are_kept_per_resource(client, authority):
         tags()
 
 
+@pytest.mark.conformance("TagResource", source="model + choice")
 def test_too_many_tags_are_refused(client):
     """The 201st tag is refused with the modelled error."""
     arn = profile(client)["profileArn"]
@@ -682,6 +728,7 @@ def test_too_many_tags_are_refused(client):
         client.tag_resource(resourceArn=arn, tags=[{"key": "one-more", "value": "v"}])
 
 
+@pytest.mark.conformance("CreateProfile", source="model")
 def test_too_many_tags_of_a_create_are_refused(careless):
     """A create takes 200 tags by its model."""
     tags = [{"key": f"k{number}", "value": "v"} for number in range(201)]
@@ -690,6 +737,7 @@ def test_too_many_tags_of_a_create_are_refused(careless):
         profile(careless, tags=tags)
 
 
+@pytest.mark.conformance("TagResource", source="choice")
 def test_tag_keys_have_a_case_and_a_reserved_prefix(client):
     """Keys that differ in case are two tags; those under aws: are AWS's, whatever the case."""
     pairs = [{"key": "Team", "value": "a"}, {"key": "team", "value": "b"}]
@@ -704,6 +752,7 @@ def test_tag_keys_have_a_case_and_a_reserved_prefix(client):
     assert len(client.list_profiles()["profiles"]) == 1
 
 
+@pytest.mark.conformance("TagResource", source="model")
 @pytest.mark.parametrize(
     ("tag", "text"),
     [
@@ -723,6 +772,7 @@ def test_tag_has_a_form(careless, tag, text):
         careless.untag_resource(resourceArn=arn, tagKeys=["ok", "nö"])
 
 
+@pytest.mark.conformance("ListProfiles", source="model")
 @pytest.mark.parametrize("size", [1, 2, 5, 50])
 def test_lists_come_in_pages(client, size):
     """botocore's paginator finds each profile once, whatever the page size."""
@@ -733,6 +783,7 @@ def test_lists_come_in_pages(client, size):
     assert len(pages) == -(-5 // size)
 
 
+@pytest.mark.conformance("ListProfiles", source="choice")
 def test_page_goes_on_after_what_was_deleted(client):
     """What is deleted between two pages neither hides nor repeats another resource."""
     made = [profile(client, name=f"p{number}")["profileId"] for number in range(5)]
@@ -747,6 +798,7 @@ def test_page_goes_on_after_what_was_deleted(client):
     assert "nextToken" not in rest
 
 
+@pytest.mark.conformance("ListTrustAnchors, ListProfiles", source="choice")
 def test_token_of_another_list_is_refused(client):
     """Each list has its own tokens."""
     for _ in range(2):
@@ -757,6 +809,7 @@ def test_token_of_another_list_is_refused(client):
         client.list_crls(nextToken=token)
 
 
+@pytest.mark.conformance("ListProfiles", source="choice")
 def test_list_without_a_page_size_has_fifty(client):
     """The default page has 50 entries (ours)."""
     for _ in range(51):
@@ -767,6 +820,7 @@ def test_list_without_a_page_size_has_fifty(client):
     assert len(client.list_profiles(nextToken=page["nextToken"])["profiles"]) == 1
 
 
+@pytest.mark.conformance("ListCrls", source="choice")
 @pytest.mark.parametrize("token", ["x", base64.urlsafe_b64encode(b"by:7").decode(), "crls:1", "é"])
 def test_foreign_token_is_refused(client, token):
     """A token that no page gave is invalid."""
@@ -774,18 +828,21 @@ def test_foreign_token_is_refused(client, token):
         client.list_crls(nextToken=token)
 
 
+@pytest.mark.conformance("ListCrls", source="choice")
 def test_page_of_nothing_is_refused(client):
     """A page size below one is invalid."""
     with pytest.raises(client.exceptions.ValidationException, match="page size"):
         client.list_trust_anchors(pageSize=0)
 
 
+@pytest.mark.conformance("GetSubject", source="model + choice")
 def test_unknown_subject_is_not_found(client):
     """A subject that nobody signed in as is a 404."""
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.get_subject(subjectId="0" * 8 + "-0000-0000-0000-" + "0" * 12)
 
 
+@pytest.mark.conformance("ListTrustAnchors", source="UG/quotas")
 def test_regions_do_not_see_each_other(client, emulator, authority):
     """What is made in one Region is not listed in another."""
     anchor(client, authority)
@@ -805,6 +862,15 @@ def test_regions_do_not_see_each_other(client, emulator, authority):
 # What the model forbids
 
 
+@pytest.mark.conformance(
+    "every operation: A member outside the model is refused in the words that AWS's services "
+    "share.",
+    source="observed",
+    text=(
+        "1 validation error detected: Value '{value}' at '{member}' failed to satisfy "
+        "constraint: {rule}"
+    ),
+)
 @pytest.mark.parametrize(
     ("operation", "members", "text"),
     [
@@ -894,6 +960,7 @@ def test_broken_constraint_has_the_services_text(careless, operation, members, t
         getattr(careless, operation)(**members)
 
 
+@pytest.mark.conformance("every operation", source="choice")
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -905,6 +972,7 @@ def test_broken_constraint_has_the_services_text(careless, operation, members, t
         ("/profiles", b'{"name":"a","roleArns":[],"durationSeconds":"900"}'),
         ("/trustanchors", b'{"name":"a","source":[]}'),
         ("/crls", b'{"name":"a","crlData":"***"}'),
+        ("/crls", b'{"name":"a","crlData":"\\u00e9"}'),
         ("/profiles", b"{"),
     ],
 )
@@ -922,6 +990,7 @@ def test_page_size_that_is_no_number_is_refused(emulator, request_to):
     assert answer.refusal[:2] == (400, "SerializationException")
 
 
+@pytest.mark.conformance("every operation", source="choice")
 @pytest.mark.parametrize(
     ("method", "target"), [("GET", "/nothing"), ("GET", "/sessions"), ("PUT", "/crls")]
 )
@@ -933,6 +1002,7 @@ def test_unknown_operation_is_told_so(emulator, request_to, method, target):
     assert f"{method} {target}" in text
 
 
+@pytest.mark.conformance("every operation", source="model")
 def test_every_operation_of_the_model_is_implemented(client):
     """No operation of the installed botocore answers 501."""
     from rolesanywhere_auth.testing.service.control_plane import HANDLERS
@@ -953,6 +1023,7 @@ def test_operation_without_a_handler_is_told_so(emulator, request_to, monkeypatc
     )
 
 
+@pytest.mark.conformance("every operation", source="UG/logging-using-cloudtrail")
 def test_timestamps_are_iso_8601_with_microseconds(emulator, request_to, client):
     """On the wire a timestamp looks as in AWS's CloudTrail sample."""
     profile(client)

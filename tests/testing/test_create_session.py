@@ -36,6 +36,7 @@ def policy(*actions: str, condition: Any = None, effect: str = "Allow") -> dict[
 # The answer
 
 
+@pytest.mark.conformance("CreateSession", source="UG/authentication-create-session", check="keys")
 def test_answer_has_the_documented_shape(emulator, create_session, now):
     """The answer has the members, the status and the formats of AWS's documentation."""
     setup = emulator.set_up()
@@ -69,12 +70,18 @@ def test_answer_has_the_documented_shape(emulator, create_session, now):
     assert answer.body["subjectArn"].startswith("arn:aws:rolesanywhere:eu-west-1:111122223333:subj")
 
 
+@pytest.mark.conformance(
+    "CreateSession: RSA keys sign, and EC keys; that EC means P-256, P-384 and P-521 is ours.",
+    source="UG/authentication + choice",
+    check="signature",
+)
 @pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256", "ec-p384", "ec-p521"])
 def test_every_usual_key_signs_in(emulator, create_session, key_type):
     """RSA and the three NIST curves are accepted."""
     assert create_session(emulator.set_up(key_type=key_type)).status == 201
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="keys")
 def test_no_two_sessions_share_keys(emulator, create_session):
     """Each call gets keys of its own."""
     setup = emulator.set_up()
@@ -85,6 +92,7 @@ def test_no_two_sessions_share_keys(emulator, create_session):
         assert first["credentials"][member] != second["credentials"][member]
 
 
+@pytest.mark.conformance("CreateSession", source="STS")
 def test_role_with_a_path_is_assumed_by_its_name(emulator, create_session):
     """The assumed-role ARN has the role's name without its path."""
     setup = emulator.set_up(role_name="team/blue/app")
@@ -95,6 +103,12 @@ def test_role_with_a_path_is_assumed_by_its_name(emulator, create_session):
     assert session["roleArn"].endswith(":role/team/blue/app")
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/authentication",
+    check="path to the trust anchor",
+    text="Untrusted signing certificate",
+)
 def test_intermediates_travel_in_the_chain_header(emulator, create_session, authority):
     """A leaf of an intermediate signs in when the intermediate comes along."""
     intermediate = authority.intermediate()
@@ -111,6 +125,9 @@ def test_intermediates_travel_in_the_chain_header(emulator, create_session, auth
 # Parameters
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-create-session", check="parameters"
+)
 def test_parameters_may_come_in_the_query(emulator, create_session):
     """The three ARNs are read from the query as AWS's helper sends them."""
     setup = emulator.set_up()
@@ -127,6 +144,7 @@ def test_parameters_may_come_in_the_query(emulator, create_session):
     assert answer.session["credentials"]["expiration"] == "2026-05-04T12:15:00Z"
 
 
+@pytest.mark.conformance("CreateSession", source="UG/logging-using-cloudtrail", check="parameters")
 def test_duration_may_come_in_the_query(emulator, create_session):
     """A call with everything in the query and no body is accepted, and recorded as such."""
     setup = emulator.set_up()
@@ -145,6 +163,12 @@ def test_duration_may_come_in_the_query(emulator, create_session):
     assert emulator.events[0].additional_event_data["postEmptyBody"] is True
 
 
+@pytest.mark.conformance(
+    "CreateSession: A missing ARN, and a duration below 900 or above 43,200 seconds, are refused "
+    "in the words that AWS's services share.",
+    source="observed + UG/authentication-create-session",
+    check="parameters",
+)
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
@@ -175,6 +199,12 @@ def test_broken_constraint_has_the_services_text(emulator, create_session, param
     assert answer.refusal == (400, "ValidationException", f"1 validation error detected: {text}")
 
 
+@pytest.mark.conformance(
+    "CreateSession: Patterns of ARNs, at most 50 instance properties and 200 characters in each; "
+    "all that is broken is listed and counted.",
+    source="model",
+    check="parameters",
+)
 def test_several_broken_constraints_come_in_one_text(emulator, create_session):
     """All broken constraints are listed and counted."""
     answer = create_session(
@@ -196,10 +226,14 @@ def test_several_broken_constraints_come_in_one_text(emulator, create_session):
     assert f"constraint: Map value must satisfy constraint: [{length} 200, Member" in text
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="parameters")
 @pytest.mark.parametrize(
     "parameters",
     [
         {"durationSeconds": "soon"},
+        {"durationSeconds": "９００"},  # digits of another script, which int() would take
+        {"durationSeconds": "1000000000"},
+        {"durationSeconds": "9" * 5000},  # which int() would refuse
         {"durationSeconds": True},
         {"durationSeconds": 900.5},
         {"roleArn": 7},
@@ -215,6 +249,7 @@ def test_parameter_of_a_wrong_type_is_refused(emulator, create_session, paramete
     assert next(iter(parameters)) in text
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="parameters")
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_body_that_is_no_json_object_is_refused(emulator, create_session, body):
     """A body that cannot be read is no crash but a 400."""
@@ -223,6 +258,9 @@ def test_body_that_is_no_json_object_is_refused(emulator, create_session, body):
     assert (status, code) == (400, "SerializationException")
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-create-session + choice", check="parameters"
+)
 def test_deprecated_and_unknown_members_are_ignored(emulator, create_session):
     """sessionName and members that nobody knows change nothing."""
     answer = create_session(emulator.set_up(), parameters={"sessionName": "x", "color": "red"})
@@ -233,6 +271,9 @@ def test_deprecated_and_unknown_members_are_ignored(emulator, create_session):
 # The signature
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="signature", text="Invalid signature"
+)
 def test_changed_body_has_an_invalid_signature(emulator, create_session):
     """A body that was changed after signing is refused with AWS's text."""
     answer = create_session(emulator.set_up(), tamper=True)
@@ -240,6 +281,7 @@ def test_changed_body_has_an_invalid_signature(emulator, create_session):
     assert answer.refusal == (403, "AccessDeniedException", "Invalid signature")
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="signature")
 @pytest.mark.parametrize("minutes", [-6, 6])
 def test_date_far_from_the_clock_is_refused(emulator, create_session, now, minutes):
     """A request dated further away than the allowed skew is refused."""
@@ -254,6 +296,9 @@ def test_skew_is_adjustable(create_session, now):
         assert create_session(emulator.set_up(), at=now + timedelta(minutes=14)).status == 201
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/logging-using-cloudtrail + choice", check="signature"
+)
 def test_strict_refuses_what_aws_only_records(create_session, now):
     """A strict emulator refuses an empty body beside a query."""
     with Emulator(clock=lambda: now, strict=True) as emulator:
@@ -273,6 +318,18 @@ def test_strict_refuses_what_aws_only_records(create_session, now):
 # Trust anchor and profile
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="choice",
+    check="trust anchor and profile exist",
+    text="TRUST_ANCHOR_NOT_FOUND",
+)
+@pytest.mark.conformance(
+    "CreateSession",
+    source="choice",
+    check="trust anchor and profile exist",
+    text="PROFILE_NOT_FOUND",
+)
 @pytest.mark.parametrize(
     ("member", "what"), [("trustAnchorArn", "Trust anchor"), ("profileArn", "Profile")]
 )
@@ -287,6 +344,12 @@ def test_unknown_resource_is_not_found(emulator, create_session, member, what):
     assert answer.refusal == (404, "ResourceNotFoundException", f"{what} {arn} does not exist.")
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed + choice",
+    check="one account, one Region",
+    text="ACCOUNTS_DIFFER",
+)
 def test_role_of_another_account_is_refused(emulator, create_session):
     """Trust anchor, profile and role must be of one account."""
     setup = emulator.set_up()
@@ -299,6 +362,12 @@ def test_role_of_another_account_is_refused(emulator, create_session):
     assert "different account ID" in text
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="helper + choice",
+    check="one account, one Region",
+    text="REGIONS_DIFFER",
+)
 def test_profile_of_another_region_is_refused(emulator, create_session):
     """Trust anchor and profile must be of one Region."""
     setup = emulator.set_up()
@@ -320,6 +389,9 @@ def test_profile_of_another_region_is_refused(emulator, create_session):
     assert text == f"The profile is in Region us-east-1, the trust anchor {anchor} is not."
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="choice", check="one account, one Region", text="REGIONS_DIFFER"
+)
 def test_signature_of_another_region_is_refused(emulator, create_session):
     """The credential scope must name the trust anchor's Region."""
     status, code, text = create_session(emulator.set_up(), region="us-east-1").refusal
@@ -328,6 +400,18 @@ def test_signature_of_another_region_is_refused(emulator, create_session):
     assert "credential scope is in Region us-east-1" in text
 
 
+@pytest.mark.conformance(
+    "CreateSession, EnableTrustAnchor, DisableTrustAnchor",
+    source="observed",
+    check="enabled",
+    text="TRUST_ANCHOR_DISABLED",
+)
+@pytest.mark.conformance(
+    "CreateSession, EnableProfile, DisableProfile",
+    source="observed",
+    check="enabled",
+    text="PROFILE_DISABLED",
+)
 def test_disabled_resources_admit_nobody(emulator, create_session):
     """A disabled profile or trust anchor is refused at once, and enabling it helps at once."""
     setup = emulator.set_up()
@@ -345,6 +429,12 @@ def test_disabled_resources_admit_nobody(emulator, create_session):
 # The certificate
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed",
+    check="path to the trust anchor",
+    text="Untrusted signing certificate",
+)
 def test_leaf_of_another_ca_is_untrusted(emulator, create_session, authority):
     """Only the CA of the named trust anchor counts, not that of another one."""
     setup = emulator.set_up()
@@ -357,6 +447,12 @@ def test_leaf_of_another_ca_is_untrusted(emulator, create_session, authority):
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed + UG/trust-model",
+    check="leaf",
+    text="Untrusted certificate. Insufficient certificate",
+)
 @pytest.mark.parametrize("flaw", ["ca-true", "no-digital-signature", "no-key-usage"])
 def test_unfit_leaf_is_insufficient(emulator, create_session, authority, flaw):
     """A leaf of the right CA that may not sign gets AWS's text for that."""
@@ -369,6 +465,7 @@ def test_unfit_leaf_is_insufficient(emulator, create_session, authority, flaw):
     )
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model + choice", check="leaf")
 @pytest.mark.parametrize("flaw", ["expired", "not-yet-valid"])
 def test_leaf_out_of_its_time_is_refused(emulator, create_session, authority, flaw):
     """An expired or future leaf gets no session."""
@@ -380,6 +477,12 @@ def test_leaf_out_of_its_time_is_refused(emulator, create_session, authority, fl
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession, ImportCrl, UpdateCrl",
+    source="observed",
+    check="revocation",
+    text="Certificate revoked",
+)
 def test_revoked_leaf_is_refused_and_others_are_not(emulator, create_session):
     """Revoking stops new sessions of this leaf alone; revoking a second one adds to the CRL."""
     setup = emulator.set_up()
@@ -398,6 +501,9 @@ def test_revoked_leaf_is_refused_and_others_are_not(emulator, create_session):
     assert len(emulator.control_plane().list_crls()["crls"]) == 1
 
 
+@pytest.mark.conformance(
+    "CreateSession, EnableCrl, DisableCrl", source="observed", check="revocation"
+)
 def test_disabled_crl_does_not_count(emulator, create_session):
     """Only enabled CRLs of the named trust anchor are looked at."""
     setup = emulator.set_up()
@@ -422,6 +528,9 @@ def test_disabled_crl_does_not_count(emulator, create_session):
 # Role, name, duration
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="role in the profile", text="ROLE_NOT_IN_PROFILE"
+)
 def test_role_must_be_in_the_profile(emulator, create_session):
     """A role that the profile does not list is refused with AWS's text."""
     setup = emulator.set_up()
@@ -434,6 +543,12 @@ def test_role_must_be_in_the_profile(emulator, create_session):
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed + UG/authentication-create-session",
+    check="session name",
+    text="SESSION_NAME_REFUSED",
+)
 def test_session_name_needs_the_profiles_consent(emulator, create_session):
     """A roleSessionName is refused unless the profile accepts one."""
     setup = emulator.set_up()
@@ -450,6 +565,7 @@ def test_session_name_needs_the_profiles_consent(emulator, create_session):
     assert create_session(consenting).status == 201
 
 
+@pytest.mark.conformance("CreateSession", source="STS", check="session name")
 @pytest.mark.parametrize("name", ["a", "a" * 65, "a b", "nö"])
 def test_session_name_that_sts_refuses_is_invalid(emulator, create_session, name):
     """A session name has 2 to 64 characters of STS's set."""
@@ -461,6 +577,9 @@ def test_session_name_that_sts_refuses_is_invalid(emulator, create_session, name
     assert f"Value '{name}' at 'roleSessionName' failed to satisfy constraint" in text
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-create-session", check="duration"
+)
 @pytest.mark.parametrize(
     ("profile", "asked", "minutes"), [(3600, None, 60), (3600, 900, 15), (1800, 3600, 30)]
 )
@@ -477,6 +596,12 @@ def test_duration_is_the_lesser_of_profile_and_request(
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed + UG/authentication-create-session",
+    check="duration",
+    text="DURATION_TOO_LONG",
+)
 def test_duration_above_the_roles_maximum_is_refused(emulator, create_session):
     """A session longer than the role allows is refused, not shortened."""
     role = emulator.create_role("app", max_session_duration=3600)
@@ -492,6 +617,9 @@ def test_duration_above_the_roles_maximum_is_refused(emulator, create_session):
     assert create_session(setup, parameters={"durationSeconds": 3600}).status == 201
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="role exists", text="UNABLE_TO_ASSUME"
+)
 def test_role_that_does_not_exist_cannot_be_assumed(emulator, create_session):
     """A role in the profile that IAM does not know is not told apart from a refusing one."""
     arn = "arn:aws:iam::111122223333:role/ghost"
@@ -507,6 +635,12 @@ def test_role_that_does_not_exist_cannot_be_assumed(emulator, create_session):
 # The trust policy
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed + UG/trust-model",
+    check="trust policy",
+    text="UNABLE_TO_ASSUME",
+)
 @pytest.mark.parametrize("missing", ACTIONS)
 def test_each_of_the_three_actions_is_needed(emulator, create_session, missing):
     """A role that lacks one of the three actions is refused."""
@@ -518,6 +652,7 @@ def test_each_of_the_three_actions_is_needed(emulator, create_session, missing):
     assert answer.refusal == (403, "AccessDeniedException", f"Unable to assume role for {role}")
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model", check="trust policy")
 def test_actions_may_be_split_over_statements(emulator, create_session):
     """Each action is judged on its own, so statements with other conditions add up."""
     document = policy(
@@ -531,6 +666,9 @@ def test_actions_may_be_split_over_statements(emulator, create_session):
     assert create_session(emulator.set_up(role_arn=role)).status == 201
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="IAM/reference_policies_evaluation-logic", check="trust policy"
+)
 def test_explicit_deny_wins(emulator, create_session):
     """A Deny of one action refuses the session."""
     document = policy(*ACTIONS)
@@ -540,6 +678,12 @@ def test_explicit_deny_wins(emulator, create_session):
     assert create_session(emulator.set_up(role_arn=role)).status == 403
 
 
+@pytest.mark.conformance(
+    "CreateSession: The trust policy sees the condition keys of the guide; `aws:RequestTag/…` and "
+    "`sts:RoleSessionName` are ours.",
+    source="UG/trust-model + choice",
+    check="trust policy",
+)
 @pytest.mark.parametrize(
     ("condition", "status"),
     [
@@ -565,6 +709,7 @@ def test_conditions_of_the_trust_policy_hold(emulator, create_session, condition
     assert create_session(emulator.set_up(role_arn=role)).status == status
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="trust policy")
 def test_policy_beyond_the_emulator_is_told_so(emulator, create_session):
     """An operator that nobody knows is neither allowed nor silently refused."""
     condition = {"StringResembles": {"aws:SourceAccount": "1"}}
@@ -577,6 +722,12 @@ def test_policy_beyond_the_emulator_is_told_so(emulator, create_session):
     assert "StringResembles" in text
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed",
+    check="trust policy",
+    text="Some attributes failed to be mapped into session tags.",
+)
 def test_attributes_that_became_no_tag_are_named(emulator, create_session, authority):
     """When the role refuses, the text names the values that could not become tags."""
     setup = emulator.set_up(
@@ -599,6 +750,9 @@ def test_attributes_that_became_no_tag_are_named(emulator, create_session, autho
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession, DeleteAttributeMapping", source="UG/attribute-mapping-and-trust-policy"
+)
 def test_mappings_of_the_profile_decide_the_tags(emulator, create_session):
     """Without a mapping rule there is no tag."""
     setup = emulator.set_up()
@@ -615,6 +769,10 @@ def test_mappings_of_the_profile_decide_the_tags(emulator, create_session):
 # The order
 
 
+@pytest.mark.conformance(
+    "CreateSession: The checks are made in this order; the first one that fails is the answer.",
+    source="choice",
+)
 def test_checks_are_made_in_the_documented_order(emulator, create_session, authority, now):
     """A call with everything wrong shows one fault after another as they are mended."""
     other = CertificateAuthority("Other CA", now=lambda: now)
@@ -695,6 +853,12 @@ def test_checks_are_made_in_the_documented_order(emulator, create_session, autho
     assert [text[: len(start)] for text, start in zip(seen, beginnings, strict=True)] == beginnings
 
 
+@pytest.mark.conformance(
+    "CreateSession: STS takes 50 session tags; that a certificate with more gets `Unable to "
+    "assume role` is ours.",
+    source="STS + choice",
+    check="trust policy",
+)
 @pytest.mark.parametrize(("count", "status"), [(50, 201), (51, 403)])
 def test_session_takes_fifty_tags(emulator, create_session, count, status):
     """STS takes 50 session tags; a certificate that gives more cannot sign in."""
@@ -726,6 +890,7 @@ def test_session_takes_fifty_tags(emulator, create_session, count, status):
 # What is remembered
 
 
+@pytest.mark.conformance("CreateSession, GetSubject, ListSubjects", source="UG/monitoring-subjects")
 def test_subject_remembers_certificates_and_properties(emulator, create_session, now):
     """A subject collects its certificates, with the outcome of their last use."""
     setup = emulator.set_up()
@@ -753,6 +918,7 @@ def test_subject_remembers_certificates_and_properties(emulator, create_session,
     assert [entry["properties"] for entry in subject["instanceProperties"]] == [properties]
 
 
+@pytest.mark.conformance("CreateSession", source="choice")
 def test_certificate_that_is_not_authenticated_leaves_no_subject(emulator, create_session):
     """Subjects are of certificates whose key signed, that are trusted and not revoked."""
     setup = emulator.set_up()
@@ -765,6 +931,7 @@ def test_certificate_that_is_not_authenticated_leaves_no_subject(emulator, creat
     assert emulator.control_plane().list_subjects()["subjects"] == []
 
 
+@pytest.mark.conformance("CloudTrail", source="UG/logging-using-cloudtrail")
 def test_audit_has_one_event_per_call_and_no_secret(emulator, create_session, now):
     """Each call leaves an event that says what happened, without keys or tokens."""
     setup = emulator.set_up()
@@ -799,6 +966,7 @@ def test_audit_has_one_event_per_call_and_no_secret(emulator, create_session, no
         assert good.session["credentials"][member] not in shown
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model")
 def test_empty_common_name_gets_the_serial_as_source_identity(emulator, create_session, authority):
     """Without a common name the source identity is the serial number."""
     setup = emulator.set_up(authority=authority)

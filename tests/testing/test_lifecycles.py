@@ -88,6 +88,11 @@ class Resource:
                 self.call(verb)
 
 
+@pytest.mark.conformance(
+    "CreateTrustAnchor, GetTrustAnchor, UpdateTrustAnchor, EnableTrustAnchor, DisableTrustAnchor, "
+    "DeleteTrustAnchor, TagResource",
+    source="model",
+)
 def test_life_of_a_trust_anchor(client):
     """Create, rename, exchange the CA, enable, tag, disable, destroy."""
     sources = [
@@ -112,6 +117,7 @@ def test_life_of_a_trust_anchor(client):
     anchor.destroy()
 
 
+@pytest.mark.conformance("CreateProfile, GetProfile, UpdateProfile, DeleteProfile", source="model")
 def test_life_of_a_profile(client):
     """Create with little, then with everything, then with less."""
     policy = json.dumps(
@@ -181,6 +187,9 @@ def aws_cli(emulator, *arguments, fails=False):
     return done.stderr if fails else json.loads(done.stdout or "{}")
 
 
+@pytest.mark.conformance(
+    "CreateProfile, PutAttributeMapping, DeleteAttributeMapping", source="model"
+)
 def test_aws_cli_makes_and_changes_a_profile(emulator, client):
     """The CLI makes a profile and takes mappings from it, two specifiers in one query string."""
     made = aws_cli(emulator, "create-profile", "--name", "p", "--role-arns", *ROLES)["profile"]

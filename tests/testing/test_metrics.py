@@ -68,6 +68,7 @@ def before_end(certificate: x509.Certificate, days: int) -> datetime:
 # Counters
 
 
+@pytest.mark.conformance("CloudWatch", source="UG/monitoring-cloudwatch + choice")
 def test_calls_are_counted_with_their_dimensions(emulator, create_session):
     """Each CreateSession counts once, as a success of its trust anchor or a kind of failure."""
     setup, other = emulator.set_up(), emulator.set_up()
@@ -93,6 +94,7 @@ def test_calls_are_counted_with_their_dimensions(emulator, create_session):
     assert metrics.data() == []
 
 
+@pytest.mark.conformance("CloudWatch", source="UG/monitoring-cloudwatch")
 def test_data_are_what_cloudwatch_takes(emulator, clock, create_session):
     """boto3's CloudWatch client accepts the data as they are."""
     setup = emulator.set_up()
@@ -123,6 +125,7 @@ def test_unknown_counter_is_an_error(emulator):
         emulator.metrics.sum("Sucess")
 
 
+@pytest.mark.conformance("CloudWatch", source="UG/customize-notification-settings")
 @pytest.mark.parametrize(("days", "published"), [(46, None), (45, 45), (1, 1), (0, 0), (-1, None)])
 def test_days_to_expiry_from_threshold_to_the_day(emulator, clock, days, published):
     """Published from 45 days before the end until the day of the end."""
@@ -132,6 +135,9 @@ def test_days_to_expiry_from_threshold_to_the_day(emulator, clock, days, publish
     assert emulator.metrics.days_to_expiry(setup.trust_anchor_arn) == published
 
 
+@pytest.mark.conformance(
+    "CloudWatch, PutNotificationSettings", source="UG/customize-notification-settings"
+)
 def test_days_to_expiry_follow_the_settings(emulator, clock):
     """A custom threshold counts, and a disabled notification publishes nothing."""
     setup = emulator.set_up()
@@ -147,6 +153,9 @@ def test_days_to_expiry_follow_the_settings(emulator, clock):
 # Notices
 
 
+@pytest.mark.conformance(
+    "EventBridge", source="UG/monitoring-events + UG/customize-notification-settings"
+)
 def test_ca_is_announced_daily_until_14_days_after_its_end(emulator, clock):
     """One notice a day from the threshold on, as in the user guide's example."""
     setup = emulator.set_up()
@@ -181,6 +190,7 @@ def test_ca_is_announced_daily_until_14_days_after_its_end(emulator, clock):
     assert json.dumps(emulator.notices)
 
 
+@pytest.mark.conformance("EventBridge", source="choice")
 def test_disabled_trust_anchor_is_announced(emulator, clock):
     """A trust anchor that is disabled has an end all the same."""
     setup = emulator.set_up()
@@ -191,6 +201,7 @@ def test_disabled_trust_anchor_is_announced(emulator, clock):
     assert [notice["resources"] for notice in emulator.notices] == [[setup.trust_anchor_arn]]
 
 
+@pytest.mark.conformance("EventBridge", source="UG/monitoring-events + choice")
 def test_leaf_and_intermediate_are_announced_when_used(emulator, clock, create_session):
     """A sign-in announces what ends soon on the way to the anchor, once a day."""
     root = CertificateAuthority(now=clock)
@@ -227,6 +238,9 @@ def test_refused_leaf_is_not_announced(emulator, clock, create_session):
     assert emulator.notices == []
 
 
+@pytest.mark.conformance(
+    "EventBridge, PutNotificationSettings", source="UG/customize-notification-settings"
+)
 def test_disabled_leaf_notice_is_not_sent(emulator, create_session):
     """The notification settings of the trust anchor decide for leaves as well."""
     setup = emulator.set_up()
@@ -238,6 +252,7 @@ def test_disabled_leaf_notice_is_not_sent(emulator, create_session):
     assert emulator.notices == []
 
 
+@pytest.mark.conformance("EventBridge", source="UG/monitoring-events")
 @pytest.mark.parametrize(
     ("serial_number", "text"),
     [(0x936EACBE07F201DF, "00936EACBE07F201DF"), (0x7F, "7F"), (0x80, "0080"), (1, "01")],

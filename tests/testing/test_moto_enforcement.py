@@ -124,6 +124,7 @@ def may_put(aws, s3, key="key", **arguments):
     return may(aws, s3.put_object, Bucket="demo", Key=key, Body=b"", **arguments)
 
 
+@pytest.mark.conformance("session", source="UG/trust-model")
 def test_a_tag_in_a_roles_policy_decides(aws, session):
     """Two certificates, one role: only the one whose common name the policy wants may write."""
     setup = aws.set_up(policy=policy(Condition={"StringEquals": {CN: "alice"}}), common_name="bob")
@@ -189,6 +190,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.conformance("session", source="UG/trust-model + IAM/reference_policies_condition-keys")
 def test_keys_of_the_session_and_the_request(aws, session):
     """What AWS tells of a session is there to be asked for; a role's policy may change."""
     s3 = session(policy())("s3")
@@ -211,6 +213,7 @@ def test_time_is_the_emulators(aws, session):
     assert may_put(aws, old)
 
 
+@pytest.mark.conformance("session", source="model")
 def test_session_policy_takes_away_and_never_gives(aws, session):
     """A request needs the role's policy and the profile's session policy."""
     narrow = policy(Resource="arn:aws:s3:::demo/*", Action="s3:PutObject")
@@ -226,6 +229,7 @@ def test_session_policy_takes_away_and_never_gives(aws, session):
     assert not may_put(aws, session(policy(), session_policy=tagged)("s3"))
 
 
+@pytest.mark.conformance("session", source="model")
 def test_managed_policies_of_the_profile_restrict_too(aws, session):
     """Inline and managed session policies give together; the newest default version counts."""
     iam = aws.client("iam")

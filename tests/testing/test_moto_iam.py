@@ -86,6 +86,11 @@ def denied(action, resource, who=f"arn:aws:iam::{ACCOUNT}:user/alice"):
 # Permissions
 
 
+@pytest.mark.conformance(
+    "every operation",
+    source="UG/security_iam_troubleshoot",
+    text="User: {caller} is not authorized to perform: {action} on resource: {resource}",
+)
 def test_call_without_permission_is_refused(aws):
     """Under enforcement each operation needs its own action."""
     alice = user(aws, ("rolesanywhere:ListProfiles", "*"))
@@ -96,6 +101,11 @@ def test_call_without_permission_is_refused(aws):
     assert alice.list_crls()["crls"] == []
 
 
+@pytest.mark.conformance(
+    "CreateProfile, UpdateProfile, EnableProfile: Create, update and enable of a profile ask for "
+    "iam:PassRole on every role in it; that UpdateProfile does is ours.",
+    source="UG/security_iam_troubleshoot + observed + choice",
+)
 def test_profile_needs_pass_role_for_each_role(aws):
     """Create, update and enable of a profile ask for iam:PassRole on every role in it."""
     alice = user(aws, ("rolesanywhere:*", "*"), ("iam:PassRole", APP))
@@ -116,6 +126,7 @@ def test_profile_needs_pass_role_for_each_role(aws):
     assert both["profile"]["createdBy"] == f"arn:aws:iam::{ACCOUNT}:user/administrator"
 
 
+@pytest.mark.conformance("CreateTrustAnchor, CreateProfile, ImportCrl", source="choice")
 def test_create_with_tags_needs_leave_to_tag(aws):
     """A create that brings tags asks for rolesanywhere:TagResource on what it makes."""
     alice = user(aws, ("rolesanywhere:CreateProfile", "*"), ("iam:PassRole", "*"))
@@ -129,6 +140,7 @@ def test_create_with_tags_needs_leave_to_tag(aws):
     assert len(aws.client("rolesanywhere").list_profiles()["profiles"]) == 1
 
 
+@pytest.mark.conformance("GetProfile", source="model")
 def test_permission_for_one_resource(aws):
     """A policy names a profile by its ARN, however the call names it; an alias is no resource."""
     admin = aws.client("rolesanywhere")
@@ -210,6 +222,7 @@ def test_unsigned_call_is_refused_under_enforcement(monkeypatch):
         )
 
 
+@pytest.mark.conformance("CreateSession", source="UG/vpc-interface-endpoints")
 def test_sign_in_needs_no_permission(aws, create_session):
     """No IAM action stands before CreateSession, also at moto's own endpoint."""
     setup = aws.set_up()
@@ -313,6 +326,7 @@ def test_leaf_of_a_private_ca_signs_in(aws, create_session):
     assert refused.refusal == (403, "AccessDeniedException", "Untrusted signing certificate")
 
 
+@pytest.mark.conformance("CreateTrustAnchor, UpdateTrustAnchor", source="UG/trust-model")
 def test_certificate_of_the_ca_is_read_at_create_and_update(aws):
     """A renewed CA counts from the next UpdateTrustAnchor on (user guide, trust-model)."""
     arn, first = private_ca(aws)
@@ -340,6 +354,7 @@ def test_certificate_of_the_ca_is_read_at_create_and_update(aws):
     assert trusted() == pem.strip()
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model", check="path to the trust anchor")
 def test_anchor_ends_with_the_validity_that_was_read(aws, create_session):
     """After the end of the CA's validity its leaves are not trusted."""
     arn, pem = private_ca(aws)
@@ -358,6 +373,7 @@ def test_anchor_ends_with_the_validity_that_was_read(aws, create_session):
     )
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="choice")
 @pytest.mark.parametrize(
     ("arn", "text"),
     [

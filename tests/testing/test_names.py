@@ -19,6 +19,7 @@ BITS = x509.name._ASN1Type.BitString
 BASE = name((ORG, "Ex ample"), (CN, "Prüfer ﬁn"))
 
 
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 7.1", check="path to the trust anchor")
 @pytest.mark.parametrize(
     "other",
     [
@@ -33,6 +34,7 @@ def test_case_spaces_and_forms_do_not_matter(other: x509.Name) -> None:
     assert same_name(other, BASE)
 
 
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 7.1", check="path to the trust anchor")
 @pytest.mark.parametrize(
     "other",
     [

@@ -50,6 +50,7 @@ def holds(operator: str, key: str, wanted: Any, context: dict[str, Any] | None =
     return allows(document, action="sts:TagSession", context=given).allowed
 
 
+@pytest.mark.conformance("trust policy", source="UG/trust-model")
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_policy_of_the_user_guide_allows_each_action(action: str) -> None:
     """All three actions pass where the statement lists them and its conditions hold."""
@@ -81,6 +82,7 @@ def test_actions_may_be_allowed_by_different_statements() -> None:
     assert allowed(document, "sts:TagSession", **{CN: "bob"})
 
 
+@pytest.mark.conformance("trust policy", source="IAM/reference_policies_evaluation-logic")
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_explicit_deny_wins(order: int) -> None:
     """A deny that applies decides, wherever it stands, and names itself."""
@@ -95,6 +97,7 @@ def test_an_explicit_deny_wins(order: int) -> None:
     )
 
 
+@pytest.mark.conformance("trust policy", source="IAM/reference_policies_elements_principal")
 @pytest.mark.parametrize(
     ("principal", "expected"),
     [
@@ -114,6 +117,7 @@ def test_the_principal_must_name_the_service(principal: Any, expected: bool) -> 
     assert allowed(policy(Principal=principal)) is expected
 
 
+@pytest.mark.conformance("trust policy", source="IAM/reference_policies_elements_action")
 @pytest.mark.parametrize(
     ("actions", "expected"),
     [
@@ -271,6 +275,7 @@ def test_the_reason_of_a_refusal_names_the_condition() -> None:
     assert denied.reason == "no statement allows sts:AssumeRole"
 
 
+@pytest.mark.conformance("trust policy", source="choice")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -357,6 +362,7 @@ def test_a_malformed_document_says_where(document: Any, words: str) -> None:
 # Not…
 
 
+@pytest.mark.conformance("trust policy", source="IAM/reference_policies_elements_notaction")
 def test_not_action_means_every_other_action() -> None:
     """NotAction applies to the actions that it does not list."""
     document = policy()
@@ -385,6 +391,7 @@ def test_not_principal_denies_everyone_else(principal: Any, expected: bool) -> N
     assert allowed(document) is expected
 
 
+@pytest.mark.conformance("trust policy", source="IAM/reference_policies_elements_notprincipal")
 def test_not_principal_cannot_allow() -> None:
     """The guide: using NotPrincipal with Allow is not supported."""
     statement = {"Effect": "Allow", "NotPrincipal": {"Service": "x"}, "Action": "*"}
@@ -560,6 +567,10 @@ def test_an_unresolved_variable_matches_no_resource() -> None:
     assert permitted(permission(Resource=None, NotResource=unresolved))
 
 
+@pytest.mark.conformance(
+    "trust policy: Another evaluator, iam-simulate, says the same of 3,000 policies.",
+    source="choice",
+)
 def test_another_evaluator_agrees() -> None:
     """iam-simulate says the same of 3,000 policies, allowed and denied in every way."""
     path = Path(__file__).with_name("iam_simulate.py")

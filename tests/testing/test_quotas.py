@@ -76,6 +76,7 @@ def get(path: str, region: str = "eu-west-1") -> Request:
     return Request("GET", path, "", (("Authorization", scope),))
 
 
+@pytest.mark.conformance("every operation", source="UG/quotas")
 @pytest.mark.parametrize(
     "group",
     [
@@ -109,6 +110,11 @@ def test_groups_do_not_disturb_each_other():
     quotas.admit(get("/crls"))
 
 
+@pytest.mark.conformance(
+    "PutAttributeMapping, DeleteAttributeMapping, PutNotificationSettings, "
+    "ResetNotificationSettings",
+    source="UG/quotas",
+)
 @pytest.mark.parametrize(
     "path", ["/profiles/1/mappings", "/put-notifications-settings", "/profilesque", "/none"]
 )
@@ -128,6 +134,9 @@ def test_quotas_are_off_unless_asked_for(emulator, create_session):
     assert [emulator.control_plane().list_crls()["crls"] for _ in range(3)] == [[]] * 3
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/quotas + choice", check="quota", text="Rate exceeded"
+)
 def test_quotas_are_enforced_when_asked_for(create_session, request_to):
     """Ten sign-ins and one call of a group a second; setting up is not counted."""
     clock = Clock()

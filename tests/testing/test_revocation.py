@@ -65,6 +65,9 @@ def pki() -> Revocation:
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="revocation", text="Certificate revoked"
+)
 def test_a_revoked_leaf_is_refused(pki: Revocation, tmp_path: Path) -> None:
     """The leaf on its CA's list is refused, another one is not; openssl agrees."""
     pki.ca.revoke(pki.path[0])
@@ -89,6 +92,7 @@ def openssl_accepts(folder: Path, path: Sequence[x509.Certificate], crl: str) ->
     return not subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="revocation")
 def test_a_revoked_intermediate_is_refused(pki: Revocation) -> None:
     """All below a revoked CA are refused."""
     pki.root.revoke(pki.ca)
@@ -97,6 +101,7 @@ def test_a_revoked_intermediate_is_refused(pki: Revocation) -> None:
         refused(lambda p=path: revocation.check_revocation(p, crls, at=NOW), "Certificate revoked")
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="revocation")
 def test_foreign_crls_do_not_count(pki: Revocation) -> None:
     """Neither another CA's list, nor one of the right name with another's signature."""
     serial_number = pki.path[0].serial_number
@@ -108,6 +113,7 @@ def test_foreign_crls_do_not_count(pki: Revocation) -> None:
     revocation.check_revocation(pki.path, crls, at=NOW)
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="revocation")
 def test_an_outdated_crl_counts_and_a_future_one_does_not(pki: Revocation) -> None:
     """Past nextUpdate it still revokes; before thisUpdate it does not yet."""
     pki.ca.revoke(pki.path[0])
@@ -121,6 +127,10 @@ def test_an_outdated_crl_counts_and_a_future_one_does_not(pki: Revocation) -> No
     )
 
 
+@pytest.mark.conformance(
+    "ImportCrl, UpdateCrl: A CRL is PEM or DER; other bytes are refused, in our words.",
+    source="choice",
+)
 @pytest.mark.parametrize("data", [b"", b"hello", b"-----BEGIN X509 CRL-----\nAAAA\n"])
 def test_what_is_no_crl_is_invalid(data: bytes) -> None:
     """A CRL is PEM or DER."""
@@ -163,6 +173,11 @@ INDIRECT = "crlData is indirect or of attribute certificates; import the CA's ow
 ODD = "crlData has critical extensions unknown here: 1.3.6.1.4.1.55555.1"
 
 
+@pytest.mark.conformance(
+    "ImportCrl, UpdateCrl: Delta and indirect lists, weak hashes and unknown critical extensions "
+    "are refused at import.",
+    source="choice",
+)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -189,6 +204,7 @@ def test_lists_that_mean_something_else_are_invalid(data: bytes, message: str) -
     refused(lambda: revocation.load_crl(data), message)
 
 
+@pytest.mark.conformance("ImportCrl, CreateSession", source="choice", check="revocation")
 @pytest.mark.parametrize(
     "extension",
     [
@@ -210,6 +226,7 @@ def test_a_partition_is_taken(pki: Revocation, extension: x509.IssuingDistributi
     revocation.check_revocation(pki.other, lists, at=NOW)
 
 
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 6.3.3", check="revocation")
 def test_what_was_removed_from_the_list_is_not_revoked(pki: Revocation) -> None:
     """RFC 5280, 6.3.3 (k), about the reason removeFromCRL; any other reason revokes."""
     for reason in (x509.ReasonFlags.remove_from_crl, x509.ReasonFlags.certificate_hold):
@@ -229,6 +246,7 @@ def test_what_was_removed_from_the_list_is_not_revoked(pki: Revocation) -> None:
             )
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="revocation")
 def test_another_key_of_the_ca_may_sign_the_list() -> None:
     """After a rotation the new key lists what the old one issued, if the anchor has both."""
     old, new = (CertificateAuthority(now=clock) for _ in range(2))
@@ -261,6 +279,9 @@ def test_all_kinds_of_keys_sign_lists(key_type: Any) -> None:
 REVOKED = (403, "AccessDeniedException", "Certificate revoked")
 
 
+@pytest.mark.conformance(
+    "ImportCrl, EnableCrl, UpdateCrl, DisableCrl, DeleteCrl", source="observed", check="revocation"
+)
 def test_changes_of_a_list_count_at_the_next_call(emulator, create_session) -> None:
     """Import, enable, update, disable and delete; the list may be PEM or DER."""
     setup, client = emulator.set_up(), emulator.control_plane()
@@ -285,6 +306,7 @@ def test_changes_of_a_list_count_at_the_next_call(emulator, create_session) -> N
     assert create_session(setup).status == 201
 
 
+@pytest.mark.conformance("CreateSession", source="UG/quotas + choice", check="revocation")
 def test_two_lists_of_one_anchor_both_count(emulator, create_session) -> None:
     """One of the root for the intermediate, one of the intermediate for the leaf."""
     root = CertificateAuthority(now=clock)
@@ -306,6 +328,9 @@ def test_two_lists_of_one_anchor_both_count(emulator, create_session) -> None:
     assert create_session(setup, leaf=leaves[1]).refusal == REVOKED
 
 
+@pytest.mark.conformance(
+    "CreateSession, UpdateTrustAnchor", source="UG/quotas", check="path to the trust anchor"
+)
 def test_a_rotated_anchor_takes_leaves_and_lists_of_both_certificates(
     emulator, create_session
 ) -> None:

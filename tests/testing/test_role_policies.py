@@ -31,6 +31,7 @@ def sign_in(emulator, create_session):
     return run
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="session policies")
 def test_profile_policies_count_into_the_packed_size(sign_in):
     """A longer session policy and more managed policies make a larger packed size."""
     arn = "arn:aws:iam::aws:policy/ReadOnlyAccess"
@@ -41,6 +42,12 @@ def test_profile_policies_count_into_the_packed_size(sign_in):
     assert 0 < short < more < long <= 100
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/authentication-create-session + STS + choice",
+    check="session policies",
+    text="PACKED_POLICY_TOO_LARGE",
+)
 def test_too_large_a_session_is_refused(sign_in):
     """At 100 percent there is a session; over that the call fails as STS says it."""
     one = sign_in(session_policy()).session["packedPolicySize"]
@@ -57,6 +64,12 @@ def test_too_large_a_session_is_refused(sign_in):
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="STS + choice",
+    check="session policies",
+    text="SESSION_POLICY_MALFORMED",
+)
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
@@ -72,11 +85,13 @@ def test_a_session_policy_that_is_none_is_refused(sign_in, policy, words):
     assert words in answer.body["message"]
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="session policies")
 def test_an_unknown_operator_waits_until_it_is_judged(sign_in):
     """A session policy with a part that the emulator does not know gives a session."""
     assert sign_in(session_policy(Condition={"StringMatches": {"a": "b"}})).status == 201
 
 
+@pytest.mark.conformance("CreateSession, GetSubject", source="UG/monitoring-subjects")
 def test_refused_sessions_leave_a_failed_subject_and_an_event(sign_in, emulator):
     """A session policy that cannot be used is a failure like every other."""
     sign_in("x")
@@ -85,6 +100,11 @@ def test_refused_sessions_leave_a_failed_subject_and_an_event(sign_in, emulator)
     assert (event.outcome, event.error_code) == ("failure", "MalformedPolicyDocument")
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="IAM/reference_policies_elements_condition_operators",
+    check="trust policy",
+)
 @pytest.mark.parametrize(
     ("condition", "status"),
     [

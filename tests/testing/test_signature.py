@@ -137,6 +137,7 @@ def refusal(request: Request, **options: Any) -> str:
 # Signatures by others
 
 
+@pytest.mark.conformance("CreateSession", source="observed", check="signature")
 @pytest.mark.parametrize(
     ("name", "serial_number", "second"), [("rsa", 21, 2339), ("ecdsa", 3, 12604)]
 )
@@ -157,6 +158,12 @@ def test_captured_requests_of_the_credential_helper_verify(
     assert verified.intermediates == ()
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/authentication-sign-process",
+    check="signature",
+    text="Invalid signature",
+)
 @pytest.mark.parametrize("name", ["rsa", "ecdsa"])
 def test_captured_requests_with_another_body_do_not_verify(name: str) -> None:
     """The body is covered by the helper's signature."""
@@ -166,6 +173,7 @@ def test_captured_requests_with_another_body_do_not_verify(name: str) -> None:
     assert refusal(request, now=date, max_skew=timedelta(hours=3)) == "Invalid signature"
 
 
+@pytest.mark.conformance("CreateSession", source="helper", check="signature")
 @pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256", "ec-p384", "ec-p521"])
 @pytest.mark.parametrize("depth", [0, 2])
 def test_requests_of_awslabs_session_package_verify(
@@ -198,6 +206,7 @@ def test_requests_of_awslabs_session_package_verify(
     assert not verified.algorithm_mismatch
 
 
+@pytest.mark.conformance("CreateSession", source="UG/logging-using-cloudtrail", check="signature")
 def test_declared_digest_of_awslabs_session_package_is_a_recorded_mismatch(
     leaf: Leaf,
 ) -> None:
@@ -214,6 +223,7 @@ def test_declared_digest_of_awslabs_session_package_is_a_recorded_mismatch(
     assert "AWS4-X509-ECDSA-SHA384" in refusal(sent, now=datetime.now(timezone.utc), strict=True)
 
 
+@pytest.mark.conformance("CreateSession", source="helper", check="signature")
 @pytest.mark.parametrize("strength", ["44", "65", "87"])
 def test_ml_dsa_signatures_over_the_plain_string_verify(strength: str) -> None:
     """ML-DSA signs the string to sign itself, and any other algorithm name is a mismatch."""
@@ -244,6 +254,7 @@ def signed_by_key(leaf: Leaf, algorithm: str) -> Request:
 # What may vary
 
 
+@pytest.mark.conformance("CreateSession", source="helper", check="signature")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -261,12 +272,18 @@ def test_further_and_other_headers_may_be_signed(
     assert set(headers) <= set(verified.signed_headers)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-sign-process", check="signature"
+)
 def test_spaces_in_a_signed_header_count_once(signed: Callable[..., Request]) -> None:
     """Header values are trimmed and runs of spaces squeezed before they are hashed."""
     request = signed(headers={"x-note": "a b"})
     verify_signature(with_header(request, "X-Note", "  a   b "), now=NOW)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-sign-process", check="signature"
+)
 @pytest.mark.parametrize(
     ("sent", "canonical"),
     [
@@ -304,6 +321,9 @@ def chain_header(leaf: Leaf) -> str:
 # Deviations that AWS tolerates
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/logging-using-cloudtrail + choice", check="signature"
+)
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "content-type"])
 def test_an_unsigned_header_is_recorded_and_refused_strictly(
     signed: Callable[..., Request], name: str
@@ -314,12 +334,16 @@ def test_an_unsigned_header_is_recorded_and_refused_strictly(
     assert name in refusal(request, strict=True)
 
 
+@pytest.mark.conformance("CreateSession", source="UG/logging-using-cloudtrail", check="signature")
 def test_an_absent_content_type_is_not_missed(signed: Callable[..., Request]) -> None:
     """Content-Type need only be signed if it is there."""
     request = with_header(signed(unsigned=("content-type",)), "Content-Type", None)
     assert verify_signature(request, now=NOW, strict=True).missing_signed_headers == ()
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/logging-using-cloudtrail + choice", check="signature"
+)
 def test_everything_in_the_query_is_recorded_and_refused_strictly(
     signed: Callable[..., Request],
 ) -> None:
@@ -330,6 +354,7 @@ def test_everything_in_the_query_is_recorded_and_refused_strictly(
     assert not verify_signature(signed(body=b""), now=NOW).post_empty_body
 
 
+@pytest.mark.conformance("CreateSession", source="UG/logging-using-cloudtrail", check="signature")
 @pytest.mark.parametrize(
     ("algorithm", "digest"),
     [
@@ -351,6 +376,9 @@ def test_an_algorithm_that_does_not_fit_is_recorded(
 # Refusals
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="observed", check="signature", text="Invalid signature"
+)
 def test_a_signature_by_another_key_is_invalid(
     authority: CertificateAuthority, signed: Callable[..., Request]
 ) -> None:
@@ -359,6 +387,9 @@ def test_a_signature_by_another_key_is_invalid(
     assert refusal(signed(certificate=encoded(other))) == "Invalid signature"
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-sign-process", check="signature"
+)
 def test_an_unlisted_digest_is_an_invalid_signature(signed: Callable[..., Request]) -> None:
     """A SHA-384 signature under a SHA-256 name does not verify."""
     assert refusal(signed(digest="sha384")) == "Invalid signature"
@@ -367,12 +398,24 @@ def test_an_unlisted_digest_is_an_invalid_signature(signed: Callable[..., Reques
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession: Authorization, X-Amz-X509 and X-Amz-Date must be there; the text is ours.",
+    source="UG/authentication-sign-process + choice",
+    check="signature",
+    text="Missing {header} header",
+)
 @pytest.mark.parametrize("name", ["Authorization", "X-Amz-X509", "X-Amz-Date"])
 def test_a_missing_header_is_named(signed: Callable[..., Request], name: str) -> None:
     """Without one of these there is nothing to check."""
     assert refusal(with_header(signed(), name, None)) == f"Missing {name} header"
 
 
+@pytest.mark.conformance(
+    "CreateSession: Each part of the Authorization header is checked on its own; the texts are "
+    "ours.",
+    source="UG/authentication-sign-process + choice",
+    check="signature",
+)
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -411,6 +454,12 @@ def test_a_malformed_authorization_says_what_is_wrong(
     assert words in refusal(with_header(request, "Authorization", value.replace(old, new, 1)))
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/authentication + choice",
+    check="signature",
+    text="{header} is not a base64-encoded DER certificate",
+)
 @pytest.mark.parametrize("value", ["@@", "aGVsbG8=", "aGVs bG8=", "MAA", "-----BEGIN"])
 def test_a_certificate_that_cannot_be_read_is_refused(
     signed: Callable[..., Request], value: str
@@ -422,6 +471,7 @@ def test_a_certificate_that_cannot_be_read_is_refused(
     assert refusal(chain) == f"X-Amz-X509-Chain {message}"
 
 
+@pytest.mark.conformance("CreateSession", source="UG/authentication + choice", check="signature")
 def test_more_than_five_intermediates_are_refused(tmp_path: Path) -> None:
     """The chain may have five certificates (user guide, authentication), not six."""
     issuer = CertificateAuthority()
@@ -435,6 +485,12 @@ def test_more_than_five_intermediates_are_refused(tmp_path: Path) -> None:
     assert "has 6 certificates; at most 5" in refusal(six)
 
 
+@pytest.mark.conformance(
+    "CreateSession: X-Amz-X509 and X-Amz-X509-Chain must be signed: who could exchange the "
+    "certificates could lend a signature to another name.",
+    source="UG/authentication",
+    check="signature",
+)
 @pytest.mark.parametrize("name", ["X-Amz-X509", "X-Amz-X509-Chain"])
 def test_certificates_must_be_signed(tmp_path: Path, name: str) -> None:
     """Who could exchange the certificates could lend a signature to another name."""
@@ -444,12 +500,19 @@ def test_certificates_must_be_signed(tmp_path: Path, name: str) -> None:
     assert refusal(request) == f"{name} must be one of the SignedHeaders"
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/authentication-sign-process + choice",
+    check="signature",
+    text="X-Amz-Date must be YYYYMMDD'T'HHMMSS'Z'",
+)
 @pytest.mark.parametrize("value", ["2026-05-04T12:30:15Z", "20261304T123015Z", "20260504T123015"])
 def test_a_malformed_date_is_refused(signed: Callable[..., Request], value: str) -> None:
     """X-Amz-Date has one form, and must be a day that exists."""
     assert "X-Amz-Date must be" in refusal(signed(date=value))
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="signature")
 @pytest.mark.parametrize("seconds", [-301, -300, 0, 300, 301])
 def test_the_date_may_be_five_minutes_off(signed: Callable[..., Request], seconds: int) -> None:
     """Up to five minutes, either way, are forgiven."""
@@ -462,6 +525,7 @@ def test_the_date_may_be_five_minutes_off(signed: Callable[..., Request], second
         assert f"{now:%H:%M:%SZ}" in message
 
 
+@pytest.mark.conformance("CreateSession", source="UG/authentication + choice", check="signature")
 @pytest.mark.parametrize("key_type", ["ed25519", "ec-secp256k1"])
 def test_keys_that_the_service_does_not_take_are_refused(
     authority: CertificateAuthority, signed: Callable[..., Request], key_type: Any
@@ -471,6 +535,7 @@ def test_keys_that_the_service_does_not_take_are_refused(
     assert "the key is not RSA, EC" in refusal(signed(certificate=encoded(other)))
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="signature")
 @pytest.mark.parametrize(
     ("old", "new"),
     [("a003020102", "a003020105"), ("0603551d0e", "0603551d23"), ("0c03617070", "0003617070")],
@@ -511,6 +576,9 @@ def sample(leaf: Leaf, tmp_path_factory: pytest.TempPathFactory) -> Request:
     return OpenSSL(leaf, folder).request(query=ARNS, headers={"x-note": "a note"})
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication-sign-process", check="signature"
+)
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_any_change_of_what_is_signed_breaks_the_signature(

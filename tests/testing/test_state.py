@@ -5,6 +5,7 @@ import pytest
 from rolesanywhere_auth.testing.service.state import State, camel, partition_of
 
 
+@pytest.mark.conformance("every operation", source="model")
 @pytest.mark.parametrize(
     ("region", "partition"),
     [

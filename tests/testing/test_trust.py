@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import chains
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -286,6 +289,14 @@ def self_issued_outside() -> Case:
     return Case(make("CN=leaf,O=A", new, LEAF), [new, old], [root])
 
 
+def self_issued_leaf_outside() -> Case:
+    """A CA that may only certify O=A makes a leaf of its own name, O=B."""
+    root = make("CN=Root", None, Spec())
+    extension = x509.NameConstraints([directory("O=A")], None)
+    ca = make("CN=CA,O=B", root, Spec(key=1, extensions=[(extension, True)]))
+    return Case(make("CN=CA,O=B", ca, LEAF), [ca], [root])
+
+
 CASES: dict[str, tuple[Callable[[], Case], bool]] = {
     "leaf below root": (simple, True),
     "one intermediate": (lambda: below(Spec()), True),
@@ -380,6 +391,8 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
         False,
     ),
     "mailbox": (lambda: constrained(MAIL("a@b"), excluded=[MAIL("a@b")]), False),
+    "another mailbox": (lambda: constrained(MAIL("c@b"), excluded=[MAIL("a@b")]), True),
+    "self-issued leaf is not exempt from constraints": (self_issued_leaf_outside, False),
     "mail in subject": (
         lambda: constrained(
             permitted=[MAIL("b.example")], subject="1.2.840.113549.1.9.1=a@c.example"
@@ -397,6 +410,12 @@ CASES: dict[str, tuple[Callable[[], Case], bool]] = {
 }
 
 
+@pytest.mark.conformance(
+    "CreateSession: Names, signatures, validity, CA flags, key usages, path lengths, name "
+    "constraints and critical extensions count as `openssl verify` has them.",
+    source="RFC 5280, 6.1",
+    check="path to the trust anchor",
+)
 @pytest.mark.parametrize("name", CASES)
 def test_verdicts_on_paths_are_openssls(name: str, tmp_path: Path) -> None:
     """We accept and refuse the paths that ``openssl verify`` accepts and refuses."""
@@ -405,6 +424,7 @@ def test_verdicts_on_paths_are_openssls(name: str, tmp_path: Path) -> None:
     assert (case.openssls(tmp_path), case.ours()) == (expected, expected)
 
 
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
 @pytest.mark.parametrize("moment", ["start", "end"])
 @pytest.mark.parametrize("seconds", [-1, 1])
 def test_the_limits_of_validity_are_openssls(tmp_path: Path, moment: str, seconds: int) -> None:
@@ -414,6 +434,9 @@ def test_the_limits_of_validity_are_openssls(tmp_path: Path, moment: str, second
     assert case.ours(at) == case.openssls(tmp_path, at)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 4.1.2.5", check="path to the trust anchor"
+)
 def test_both_ends_belong_to_the_validity() -> None:
     """RFC 5280, 4.1.2.5: both ends count (openssl leaves out the last second)."""
     case = simple()
@@ -431,6 +454,12 @@ def test_the_path_is_given_from_leaf_to_anchor() -> None:
     assert list(found) == [node.certificate for node in expected]
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="observed",
+    check="path to the trust anchor",
+    text="Untrusted signing certificate",
+)
 def test_a_refusal_carries_its_reason() -> None:
     """The text is AWS's; the cause tells what is wrong."""
     for case, reason in (
@@ -447,6 +476,7 @@ def test_a_refusal_carries_its_reason() -> None:
         refused(case.path, UNTRUSTED, reason)
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model", check="path to the trust anchor")
 @pytest.mark.parametrize("digest", [hashes.SHA224(), hashes.SHA384(), hashes.SHA512()])
 def test_sha224_is_too_weak(digest: Any) -> None:
     """SHA-256 is the least, for leaves and intermediates; an anchor's own signature is nothing."""
@@ -456,6 +486,7 @@ def test_sha224_is_too_weak(digest: Any) -> None:
     assert simple(root=Spec(digest=digest)).ours()
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model", check="path to the trust anchor")
 @pytest.mark.parametrize("flaw", ["sha1", "md5"])
 def test_sha1_and_md5_are_too_weak(flaw: Any) -> None:
     """The service takes neither, although the signatures are right."""
@@ -468,6 +499,7 @@ def test_sha1_and_md5_are_too_weak(flaw: Any) -> None:
     refused(lambda: trust.check_leaf(leaf.certificate, at=NOW), INSUFFICIENT, "weaker than SHA-256")
 
 
+@pytest.mark.conformance("CreateTrustAnchor", source="UG/trust-model")
 def test_a_version_1_root_is_no_anchor(tmp_path: Path) -> None:
     """Certificates without extensions cannot say that they are CAs."""
     key, certificate = tmp_path / "key.pem", tmp_path / "root.pem"
@@ -492,6 +524,9 @@ def test_a_version_1_root_is_no_anchor(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication", check="path to the trust anchor"
+)
 @pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p384", "ec-p521", "ml-dsa-65"])
 def test_all_kinds_of_keys_make_paths(key_type: Any) -> None:
     """RSA, the EC curves and ML-DSA, for CAs and for leaves."""
@@ -522,12 +557,64 @@ RSA_SHA256 = "06092a864886f70d01010b0500"
 ML_DSA_44, ML_DSA_65 = "0609608648016503040311", "0609608648016503040312"
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 4.1.1.2", check="path to the trust anchor"
+)
 def test_the_two_names_of_the_signature_algorithm_must_agree() -> None:
     """RFC 5280, 4.1.1.2: the one inside what is signed, and the one beside the signature."""
     case = renamed_algorithm(SHA256, SHA512, count=1)
     refused(case.path, UNTRUSTED, "is not signed by the key of its issuer")
 
+    # Also where the signature is right, over the wrong name and all.
+    case = simple()
+    content = case.leaf.certificate.tbs_certificate_bytes
+    assert content.count(bytes.fromhex(SHA256)) == 1
+    content = content.replace(bytes.fromhex(SHA256), bytes.fromhex(SHA512))
+    signature = case.anchors[0].key.sign(content, ec.ECDSA(hashes.SHA256()))
+    algorithm = tlv(0x30, bytes.fromhex(SHA256))
+    der = tlv(0x30, content + algorithm + tlv(0x03, b"\0" + signature))
+    odd = Node(x509.load_der_x509_certificate(der), KEYS[0])
+    refused(Case(odd, [], case.anchors).path, UNTRUSTED, "is not signed by the key of its issuer")
 
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element of DER, shorter than 64 KiB."""
+    size = len(content)
+    length = bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2, "big")
+    return bytes([tag]) + length + content
+
+
+@pytest.mark.conformance(
+    "CreateSession", source="UG/authentication", check="path to the trust anchor"
+)
+@pytest.mark.parametrize("key_name", ["p256-1", "rsa2048-1", "mldsa44-1"])
+def test_a_signature_with_a_wrong_bit_is_refused(key_name: str) -> None:
+    """By a key of whatever kind; without the wrong bit there is a path."""
+    if key_name.startswith("mldsa") and not chains.has_ml_dsa():
+        pytest.skip("this cryptography has no ML-DSA")
+    for broken in (False, True):
+        made = chains.draft(Random(key_name), depth=0)
+        made.anchors[0].key = key_name
+        made.leaf.broken = broken
+        chain = made.build(())
+        case = partial(trust.find_path, chain.leaf, chain.sent, chain.anchors, at=chain.at)
+        if broken:
+            refused(case, UNTRUSTED, "is not signed by the key of its issuer")
+        else:
+            assert case() == (chain.leaf, chain.anchors[0])
+
+
+def test_a_signature_without_a_hash_of_its_own_is_no_error() -> None:
+    """Ed25519 names no hash; it is none of the service's, in leaf and path."""
+    made = chains.draft(Random("ed25519"), depth=0)
+    made.anchors[0].key = "ed25519-1"
+    chain = made.build(())
+    path = partial(trust.find_path, chain.leaf, chain.sent, chain.anchors, at=chain.at)
+    refused(path, UNTRUSTED, "weaker than SHA-256")
+    refused(partial(trust.check_leaf, chain.leaf, at=chain.at), INSUFFICIENT, "weaker than SHA-256")
+
+
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
 def test_a_signature_must_be_of_the_kind_of_the_key() -> None:
     """An EC signature under an RSA key's name, one of ML-DSA-44 under the name of ML-DSA-65."""
     wide = "300d" + RSA_SHA256
@@ -553,6 +640,7 @@ def test_a_signature_under_the_name_of_another_ml_dsa_is_refused() -> None:
     refused(case.path, UNTRUSTED, "is not signed by the key of its issuer")
 
 
+@pytest.mark.conformance("CreateSession", source="choice", check="path to the trust anchor")
 def test_a_ca_with_a_key_that_the_service_does_not_take_issues_nothing() -> None:
     """secp256k1, although `cryptography` could check it."""
     key = ec.generate_private_key(ec.SECP256K1())
@@ -571,6 +659,7 @@ def test_a_ca_with_a_key_that_the_service_does_not_take_issues_nothing() -> None
     refused(Case(leaf, [], [Node(odd, key)]).path, UNTRUSTED, "CN=Root: the key is not RSA")
 
 
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
 def test_a_required_certificate_policy_is_asked_for() -> None:
     """A path without any policy fails where a CA requires one."""
     required = x509.PolicyConstraints(0, None)
@@ -578,12 +667,28 @@ def test_a_required_certificate_policy_is_asked_for() -> None:
     refused(case.path, UNTRUSTED, "requires an explicit certificate policy")
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 4.2.1.10", check="path to the trust anchor"
+)
 def test_a_uri_that_is_none_cannot_be_judged() -> None:
     """Under a constraint on URIs, a malformed one is refused."""
     case = constrained(URI("https://[a"), excluded=[URI("b")])
     refused(case.path, UNTRUSTED, "'https://[a' is no URI, but URIs are constrained")
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 4.2.1.10", check="path to the trust anchor"
+)
+@pytest.mark.parametrize(
+    "uri", ["urn:example:app", "https://10.1.2.3/x", "https://[2001:db8::1]/x"]
+)
+def test_a_uri_without_a_host_name_is_refused_under_a_constraint(uri: str) -> None:
+    """RFC 5280: one without a host name, or with an address, must be rejected."""
+    case = constrained(URI(uri), excluded=[URI("example")])
+    refused(case.path, UNTRUSTED, "has no host name, but URIs are constrained")
+
+
+@pytest.mark.conformance("CreateSession", source="RFC 5280, 6.1", check="path to the trust anchor")
 def test_a_registered_id_under_a_constraint_cannot_be_judged() -> None:
     """A kind of name that is constrained and not known here is refused, not let pass."""
     oid = x509.RegisteredID(ObjectIdentifier("1.2.3"))
@@ -616,6 +721,12 @@ def test_a_certificate_with_a_wrong_byte_is_refused_and_never_crashes(
 # Leaves
 
 
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/trust-model",
+    check="leaf",
+    text="Untrusted certificate. Insufficient certificate",
+)
 @pytest.mark.parametrize(
     ("flaw", "reason"),
     [
@@ -633,6 +744,7 @@ def test_an_unfit_leaf_is_insufficient(flaw: Any, reason: str) -> None:
     refused(lambda: trust.check_leaf(leaf.certificate, at=NOW), INSUFFICIENT, reason)
 
 
+@pytest.mark.conformance("CreateSession", source="UG/authentication + choice", check="leaf")
 @pytest.mark.parametrize("key_type", ["ed25519", "ec-secp256k1"])
 def test_a_leaf_with_an_unusable_key_is_insufficient(key_type: Any) -> None:
     """Ed25519 and secp256k1 are no keys of the service."""
@@ -660,6 +772,7 @@ def test_a_signature_of_unknown_kind_is_insufficient() -> None:
     refused(lambda: trust.check_leaf(odd, at=NOW), INSUFFICIENT, "weaker than SHA-256")
 
 
+@pytest.mark.conformance("CreateSession", source="UG/trust-model", check="leaf")
 @pytest.mark.parametrize("client_auth", [True, False])
 def test_extended_key_usage_and_basic_constraints_are_not_needed(client_auth: bool) -> None:
     """Neither is asked for by the user guide."""
@@ -669,6 +782,15 @@ def test_extended_key_usage_and_basic_constraints_are_not_needed(client_auth: bo
     trust.check_leaf(bare.certificate, at=NOW)
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="UG/trust-model + choice", check="leaf", text="Certificate expired at …"
+)
+@pytest.mark.conformance(
+    "CreateSession",
+    source="UG/trust-model + choice",
+    check="leaf",
+    text="Certificate not valid before …",
+)
 def test_an_expired_leaf_and_one_of_tomorrow() -> None:
     """Both are refused with the date, in `check_leaf` as in `find_path`."""
     authority = CertificateAuthority(now=clock)
@@ -685,6 +807,7 @@ def test_an_expired_leaf_and_one_of_tomorrow() -> None:
 # Anchors
 
 
+@pytest.mark.conformance("CreateTrustAnchor, UpdateTrustAnchor", source="UG/quotas")
 def test_a_bundle_may_have_two_anchors() -> None:
     """Two certificates, for a rotation, but not three."""
     roots = [make(f"CN=Root {n}", None, Spec()).certificate for n in range(3)]
@@ -695,6 +818,7 @@ def test_a_bundle_may_have_two_anchors() -> None:
     )
 
 
+@pytest.mark.conformance("CreateTrustAnchor, UpdateTrustAnchor", source="choice")
 @pytest.mark.parametrize(
     "text", ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
@@ -719,6 +843,13 @@ def test_a_bundle_with_an_unreadable_extension_is_invalid() -> None:
     )
 
 
+@pytest.mark.conformance(
+    "CreateTrustAnchor, UpdateTrustAnchor: A CA certificate is version 3, CA:TRUE, may sign "
+    "certificates and is signed with SHA-256 or stronger; the text about basic constraints is "
+    "AWS's, the others are ours.",
+    source="observed + UG/trust-model",
+    text="Incorrect basic constraints for CA certificate",
+)
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -71,6 +71,9 @@ def compare(chains: Iterable[Chain]) -> set[Row]:
     return used
 
 
+@pytest.mark.conformance(
+    "CreateSession", source="RFC 5280, 6.1 + choice", check="path to the trust anchor"
+)
 def test_every_disagreement_with_a_peer_is_explained(chains: list[Chain]) -> None:
     """We accept and refuse what OpenSSL and pyHanko accept and refuse, but for reasons in a
     table.

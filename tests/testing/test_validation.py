@@ -132,6 +132,11 @@ def said(client, operation: OperationModel, keys, value) -> str:
     return ""
 
 
+@pytest.mark.conformance(
+    "every operation: Every length, bound, pattern and enum of the installed model is kept; what "
+    "is beyond is refused in the words that AWS's services share.",
+    source="model",
+)
 @pytest.mark.parametrize("name", MODEL.operation_names)
 def test_every_rule_of_the_model_is_kept(emulator, careless, name):
     """Beyond a bound the service says so, in AWS's words; at the bound it does not."""
@@ -154,6 +159,7 @@ def test_the_model_has_rules_to_keep():
     assert sum(found.values()) > 130
 
 
+@pytest.mark.conformance("every operation", source="observed + choice")
 @pytest.mark.parametrize(
     ("value", "shown"),
     [

@@ -27,15 +27,18 @@ from rolesanywhere_auth import (
     RolesAnywhereCredentials,
     RolesAnywhereError,
     RolesAnywhereProvider,
+    SecretReference,
     ServiceError,
     SessionCredentials,
     Signer,
     SignInError,
     ThrottlingError,
     TransportError,
+    assume_role,
     boto3_session,
     botocore_session,
     create_session,
+    join_chain,
 )
 from rolesanywhere_auth.keys import PublicKey
 
@@ -102,6 +105,36 @@ identity_of_caller = session.client("sts").get_caller_identity()
 arn: str = identity_of_caller["Arn"]
 below: botocore.session.Session = botocore_session(least, region_name=None, profile_name=None)
 
+# Configurations from elsewhere.
+
+from_profile: RolesAnywhereConfig = RolesAnywhereConfig.from_profile("app")
+RolesAnywhereConfig.from_profile()
+RolesAnywhereConfig.from_environment()
+from_environment: RolesAnywhereConfig = RolesAnywhereConfig.from_environment({"A": "b"})
+RolesAnywhereConfig.from_credential_process("app")
+from_line: RolesAnywhereConfig = RolesAnywhereConfig.from_credential_process(command_line="a b")
+RolesAnywhereConfig.from_environment({"A": 1})  # type: ignore[dict-item]
+
+# Roles behind the first, and botocore's chain.
+
+chained: boto3.Session = assume_role(
+    least,
+    role_arn="arn:…",
+    role_session_name="host-42",
+    external_id="tenant-7",
+    tags={"team": "blue"},
+    transitive_tag_keys=["team"],
+    session_duration=timedelta(minutes=30),
+    region_name="eu-west-1",
+    on_event=None,
+    now=lambda: 0.0,
+)
+assume_role(chained, role_arn="arn:…", session_duration=900, transitive_tag_keys=("team",))
+assume_role(below, role_arn="arn:…")
+assume_role(least, "arn:…")  # type: ignore[call-arg]
+joined: botocore.session.Session = join_chain(below, credential_process=True, now=lambda: 0.0)
+join_chain(session)  # type: ignore[arg-type]
+
 # Credentials, for code that makes its own sessions.
 
 credentials = RolesAnywhereCredentials(least, session=below)
@@ -134,6 +167,19 @@ def uses_identity(identity: Identity) -> tuple[bytes, int, Signer]:
 def uses_signer(signer: Signer) -> tuple[PublicKey, bytes]:
     return signer.public_key(), signer.sign(b"data")
 
+
+# Secrets.
+
+by_reference = SecretReference("env:KEY_PASSPHRASE")
+a_secret: bytes = by_reference()
+with_reference = RolesAnywhereConfig(
+    trust_anchor_arn="arn:…",
+    profile_arn="arn:…",
+    role_arn="arn:…",
+    certificate="app.pem",
+    passphrase=by_reference,
+)
+references: set[SecretReference] = {by_reference}
 
 # Errors: the base catches all, the leaves carry data.
 

@@ -8,7 +8,6 @@ bundles grew from 8,000 to 204,800 characters within a year).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -28,7 +27,9 @@ class Codec:
 
     def __init__(self) -> None:
         loader = botocore.loaders.create_loader()
-        self.model = ServiceModel(loader.load_service_model("rolesanywhere", "service-2"))
+        # Not `load_service_model`, which first looks into the folders of all services.
+        version = loader.determine_latest_version("rolesanywhere", "service-2")
+        self.model = ServiceModel(loader.load_data(f"rolesanywhere/{version}/service-2"))
         self._routes = [
             _route(self.model.operation_model(name)) for name in self.model.operation_names
         ]
@@ -153,7 +154,7 @@ def _read_scalar(shape: Shape, value: Any, where: str) -> Any:
         return value
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # `binascii.Error` is one; letters beyond ASCII give a plain one
         raise _wrong(where, value, "base64") from None
 
 

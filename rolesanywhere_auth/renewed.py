@@ -1,0 +1,96 @@
+"""`RenewedCredentials`: a botocore credentials object over a `Renewal`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+
+from rolesanywhere_auth.events import Health
+from rolesanywhere_auth.renewal import Renewal
+
+
+class RenewedCredentials(RefreshableCredentials):
+    """Credentials for botocore that a `Renewal` keeps fresh.
+
+    Args:
+        renewal: Fetches them, when and as its rules say.
+        method: botocore's name for where they come from.
+        now: Seconds since the epoch, as `time.time`.
+    """
+
+    def __init__(self, renewal: Renewal, *, method: str, now: Callable[[], float]) -> None:
+        # The parent's own __init__ makes locks and clocks that nothing here uses.
+        self.method = method
+        self._now = now
+        self._renewal = renewal
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """The credentials of this moment, all of one session.
+
+        Raises:
+            RolesAnywhereError: there are none, and signing in failed.
+        """
+        snapshot = self._renewal.snapshot
+        if self._now() < snapshot.hot_until:
+            return snapshot.frozen
+        return self._renewal.current().frozen
+
+    def at_hand(self) -> ReadOnlyCredentials | None:
+        """The same without waiting: None where `get_frozen_credentials()` would have to.
+
+        A renewal that is due goes on in the background.
+        """
+        snapshot = self._renewal.at_hand()
+        return None if snapshot is None else snapshot.frozen
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the present credentials expire (aware, UTC), or None before the first sign-in."""
+        return self._renewal.snapshot.expiration
+
+    def health(self) -> Health:
+        """How the credentials stand; reads and sends nothing."""
+        renewal = self._renewal
+        success = renewal.last_success
+        return Health(
+            state=renewal.state,
+            circuit=renewal.circuit_state,
+            expires_at=renewal.snapshot.expiration,
+            last_success=None if success is None else datetime.fromtimestamp(success, timezone.utc),
+            last_error=renewal.error,
+            next_attempt=renewal.next_attempt,
+            certificate_serial_number=None,
+            certificate_expires_at=None,
+        )
+
+    def refresh_needed(self, refresh_in: float | None = None) -> bool:
+        """Whether fewer than *refresh_in* seconds (by default: the advisory window) are left."""
+        snapshot = self._renewal.snapshot
+        limit = snapshot.fresh_until if refresh_in is None else snapshot.expires - refresh_in
+        return self._now() >= limit
+
+    # The parent's four can be set; here that would break the one consistent snapshot.
+
+    @property  # type: ignore[misc]
+    def access_key(self) -> str:  # type: ignore[override]
+        """The access key id; for several at once use `get_frozen_credentials()`."""
+        return str(self.get_frozen_credentials().access_key)
+
+    @property  # type: ignore[misc]
+    def secret_key(self) -> str:  # type: ignore[override]
+        """The secret access key; for several at once use `get_frozen_credentials()`."""
+        return str(self.get_frozen_credentials().secret_key)
+
+    @property  # type: ignore[misc]
+    def token(self) -> str | None:  # type: ignore[override]
+        """The session token; for several at once use `get_frozen_credentials()`."""
+        return self.get_frozen_credentials().token
+
+    def __copy__(self) -> RenewedCredentials:
+        return self  # a copy would sign in for itself
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RenewedCredentials:
+        return self

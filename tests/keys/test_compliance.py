@@ -1,0 +1,224 @@
+"""What every key store has to do, shown with real ones: see `backends/`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from backends import Backend, Place, parameters, store_class
+from rolesanywhere_auth import RolesAnywhereConfig, boto3_session
+from rolesanywhere_auth.errors import (
+    CertificateLoadError,
+    IdentityError,
+    PassphraseError,
+    PrivateKeyLoadError,
+)
+from rolesanywhere_auth.identity import Identity, IdentitySource
+from rolesanywhere_auth.keys import check_signature
+from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+
+pytestmark = [
+    pytest.mark.parametrize("backend", parameters(), indirect=True),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+DATA = b"AWS4-X509-ECDSA-SHA256\n20261122T000000Z\n" + b"0" * 110
+
+
+def now() -> datetime:
+    """The present moment."""
+    return datetime.now(timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """One for all: with an STS behind it."""
+    with Emulator(aws=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def authority() -> CertificateAuthority:
+    """Who certifies all keys but those that sign in."""
+    return CertificateAuthority()
+
+
+@pytest.fixture
+def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Backend]:
+    """A fresh store. What it needs is installed by scripts/test and scripts/test-extended."""
+    kind = store_class(request.param)
+    missing = kind.missing()
+    if missing:
+        pytest.fail(f"{request.param} needs {', '.join(missing)}")
+    store = kind(tmp_path)
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def place(backend: Backend, authority: CertificateAuthority) -> Place:
+    """A key of the first kind."""
+    return backend.make(backend.key_types[0], authority)
+
+
+def source_of(place: Place) -> IdentitySource:
+    """A new one, without anything remembered."""
+    return IdentitySource(**place.arguments())
+
+
+def check(identity: Identity) -> None:
+    """Sign with the identity's key and check that with its certificate."""
+    signer = identity.signer
+    public_key: Any = x509.load_der_x509_certificate(identity.leaf.der).public_key()
+    check_signature(public_key, signer.sign(DATA), DATA, source="test")
+
+
+def test_signs_in(backend: Backend, emulator: Emulator) -> None:
+    """A key of each kind signs in at the emulator, and the session works at STS."""
+    setup = emulator.set_up()
+    places = [backend.make(kind, setup.authority) for kind in backend.key_types]
+
+    for place in places:
+        config = RolesAnywhereConfig(**{**setup.config_arguments(), **place.arguments()})
+        sts = boto3_session(config).client("sts", endpoint_url=emulator.aws_endpoint_url)
+        assert ":assumed-role/app" in sts.get_caller_identity()["Arn"], place
+
+
+def in_threads(number: int, work: Callable[[], None]) -> tuple[list[threading.Thread], list[Any]]:
+    """Start *work* in threads; the second list gets what they raise."""
+    failures: list[Any] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, daemon=True) for _ in range(number)]
+    for each in threads:
+        each.start()
+    return threads, failures
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Run *work* in a forked child; its process id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+        os._exit(0)
+    except BaseException as error:  # noqa: BLE001
+        os.write(2, f"in the child: {error!r}\n".encode())
+    finally:
+        os._exit(1)
+
+
+def test_threads_and_forks(backend: Backend, place: Place) -> None:
+    """Threads sign while the process forks; so do the children, where the store lets them."""
+    source = source_of(place)
+    identity = source.current(now=now())
+    number, each = backend.threads
+    begun = threading.Barrier(number + 1)
+
+    def sign() -> None:
+        begun.wait()
+        for _ in range(each):
+            check(identity)
+
+    def sign_in_child() -> None:
+        check(identity)
+        check(source.current(now=now()))
+
+    threads, failures = in_threads(number, sign)
+    begun.wait()
+    in_child = sign_in_child if backend.forks else lambda: None
+    children = [forked(in_child) for _ in range(4 if hasattr(os, "fork") else 0)]
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    for thread in threads:
+        thread.join(120)
+
+    assert failures == []
+    assert statuses == [0] * len(children)
+    assert not any(thread.is_alive() for thread in threads)
+    check(identity)
+
+
+def test_a_wrong_secret_is_tried_once(backend: Backend, place: Place) -> None:
+    """It is refused as such, is not tried a second time, and the right one works afterwards."""
+    wrong = backend.with_wrong_secret(place)
+    if wrong is None:
+        pytest.skip("there is no secret")
+    before = backend.refusals(place)
+
+    for source in (source_of(wrong),) * 3 + (source_of(wrong),):
+        with pytest.raises(PassphraseError) as caught:
+            source.current(now=now())
+        assert str(wrong.passphrase) not in str(caught.value)
+
+    after = backend.refusals(place)
+    assert after is None or before is None or after - before == 1
+    check(source_of(place).current(now=now()))
+
+
+def test_a_missing_key(backend: Backend, place: Place) -> None:
+    """Says that the key is not there, and which was looked for."""
+    backend.remove_key(place)
+
+    with pytest.raises((PrivateKeyLoadError, CertificateLoadError)) as caught:
+        source_of(place).current(now=now())
+
+    assert caught.value.source
+    assert caught.value.source in str(caught.value)
+
+
+def test_a_key_that_goes_missing(backend: Backend, place: Place) -> None:
+    """An identity in use fails with an error of ours once its key is gone, and looked for."""
+    source = source_of(place)
+    identity = source.current(now=now())
+    check(identity)
+
+    backend.remove_key(place)
+    source.poll(now=now() + timedelta(minutes=1))
+
+    with pytest.raises(IdentityError):
+        identity.signer.sign(DATA)
+
+
+def test_a_restarted_store(backend: Backend, place: Place) -> None:
+    """Keys go on signing when the store was away and is back."""
+    source = source_of(place)
+    identity = source.current(now=now())
+    check(identity)
+
+    backend.restart()
+
+    check(identity)
+    check(source.current(now=now()))
+
+
+def test_a_renewed_certificate(
+    backend: Backend, place: Place, authority: CertificateAuthority
+) -> None:
+    """A new certificate is noticed between sign-ins, and used from then on."""
+    source = source_of(place)
+    old = source.current(now=now())
+
+    serial_number = backend.renew(place, authority)
+    later = now() + timedelta(minutes=1)
+
+    assert source.poll(now=later)
+    assert source.current(now=later).serial_number == serial_number != old.serial_number
+    check(source.current(now=later))
+    assert not source.poll(now=later)
