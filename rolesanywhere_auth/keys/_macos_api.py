@@ -223,9 +223,11 @@ def _address(library: Any, name: str) -> int:
 _SAYINGS = {
     ERR_SEC_INTERACTION_NOT_ALLOWED: (
         "errSecInteractionNotAllowed",
-        "the keychain would ask its user, and nobody is asked here: unlock it (security "
-        "unlock-keychain), and let this program use the key without asking (security "
-        "set-key-partition-list, or its access control in Keychain Access)",
+        (
+            "the keychain would ask its user, and nobody is asked here: unlock it (security "
+            "unlock-keychain), and let this program use the key without asking (security "
+            "set-key-partition-list, or its access control in Keychain Access)"
+        ),
     ),
     -25293: ("errSecAuthFailed", "the keychain does not let this program use the key"),
     ERR_SEC_ITEM_NOT_FOUND: ("errSecItemNotFound", "the key is gone"),

@@ -312,7 +312,7 @@ def choose(
     selector: Selector,
     *,
     source: str,
-    error: type[CertificateLoadError] | type[PrivateKeyLoadError],
+    error: type[CertificateLoadError | PrivateKeyLoadError],
 ) -> Certificate:
     """The certificate that is meant.
 

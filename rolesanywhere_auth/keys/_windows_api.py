@@ -139,34 +139,40 @@ def load(windows: Any = ctypes) -> API:
     Raises:
         OSError: there is no such library.
     """
-    libraries: list[Any] = []
+    libraries: dict[str, Any] = {}
     for name, functions in _FUNCTIONS.items():
         library = windows.WinDLL(name, use_last_error=True)
         for function, (result, *parameters) in functions.items():
             declared = getattr(library, function)
             declared.restype, declared.argtypes = result, parameters
-        libraries.append(library)
-    return API(*libraries, last_error=lambda: int(windows.get_last_error()) & 0xFFFFFFFF)
+        libraries[name] = library
+    return API(**libraries, last_error=lambda: int(windows.get_last_error()) & 0xFFFFFFFF)
 
 
 _SAYINGS = {
     5: ("ERROR_ACCESS_DENIED", "give this account the right to read the private key"),
     0x80090008: (
         "NTE_BAD_ALGID",
-        "its provider knows no SHA-256: import the key into a newer one, certutil -csp "
-        '"Microsoft Software Key Storage Provider" -importPFX FILE',
+        (
+            "its provider knows no SHA-256: import the key into a newer one, certutil -csp "
+            '"Microsoft Software Key Storage Provider" -importPFX FILE'
+        ),
     ),
     0x8009000D: ("NTE_NO_KEY", "its key is gone: import the certificate with its key again"),
     0x80090010: ("NTE_PERM", "give this account the right to read the private key"),
     0x80090016: (
         "NTE_BAD_KEYSET",
-        "its key is gone, or this account may not read it: in certlm.msc or certmgr.msc, "
-        "'Manage Private Keys', or import it again",
+        (
+            "its key is gone, or this account may not read it: in certlm.msc or certmgr.msc, "
+            "'Manage Private Keys', or import it again"
+        ),
     ),
     0x80090022: (
         "NTE_SILENT_CONTEXT",
-        "the key asks its user for a PIN or a confirmation, and nobody is asked here: use a key "
-        "without strong protection, or unlock the card before",
+        (
+            "the key asks its user for a PIN or a confirmation, and nobody is asked here: use a "
+            "key without strong protection, or unlock the card before"
+        ),
     ),
     0x80090026: ("NTE_INVALID_HANDLE", "its provider was restarted, or its card is away"),
     0x80090029: ("NTE_NOT_SUPPORTED", "its provider cannot sign so"),

@@ -262,9 +262,7 @@ class OSStore:
                 source=self.source,
                 error=PrivateKeyLoadError,
             )
-        return StoreSigner(
-            self._system(), place=self._place, certificate=found, source=self.source
-        )
+        return StoreSigner(self._system(), place=self._place, certificate=found, source=self.source)
 
     def stamp(self) -> object:
         """The certificates that fit, and what may stand above them."""

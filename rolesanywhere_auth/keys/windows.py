@@ -238,7 +238,11 @@ class CNGKey:
         self._handle = handle
         self._elliptic = elliptic
         self._source = source
-        self.close = release
+        self._release = release
+
+    def close(self) -> None:
+        """Give the handle back."""
+        self._release()
 
     def sign(self, digest: bytes) -> bytes:
         """Sign; raises as ``Key.sign`` does."""
