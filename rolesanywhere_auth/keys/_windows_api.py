@@ -177,7 +177,10 @@ _SAYINGS = {
     0x80090026: ("NTE_INVALID_HANDLE", "its provider was restarted, or its card is away"),
     0x80090029: ("NTE_NOT_SUPPORTED", "its provider cannot sign so"),
     0x80090030: ("NTE_DEVICE_NOT_READY", "see whether the TPM or card is ready"),
-    0x8009200B: ("CRYPT_E_NO_KEY_PROPERTY", "it has no key here: import it with its key"),
+    0x8009200B: (
+        "CRYPT_E_NO_KEY_PROPERTY",
+        "the certificate has no key here: import the certificate with its key again",
+    ),
     0x80100069: ("SCARD_W_REMOVED_CARD", "put the card back"),
     0x8010006B: ("SCARD_W_WRONG_CHV", "the card refused its PIN"),
     0x8010006C: ("SCARD_W_CHV_BLOCKED", "the card's PIN is blocked"),

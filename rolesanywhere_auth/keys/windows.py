@@ -62,6 +62,8 @@ def parse_place(place: str, *, reference: str) -> str:
 class WindowsSystem:
     """Windows' certificate stores. A ``System``."""
 
+    acquire_flags = api.CRYPT_ACQUIRE_SILENT_FLAG | api.CRYPT_ACQUIRE_PREFER_NCRYPT_KEY_FLAG
+
     def __init__(self, libraries: API) -> None:
         self._api = libraries
         self.guard = Guard()
@@ -108,7 +110,7 @@ class WindowsSystem:
         context = self._api.crypt32.CertDuplicateCertificateContext(context)
         if not self._api.crypt32.CryptAcquireCertificatePrivateKey(
             context,
-            api.CRYPT_ACQUIRE_SILENT_FLAG | api.CRYPT_ACQUIRE_PREFER_NCRYPT_KEY_FLAG,
+            self.acquire_flags,
             None,
             byref(handle),
             byref(spec),

@@ -34,16 +34,18 @@ class Wine:
     def __init__(self, folder: Path, python: Path) -> None:
         self.folder = folder
         self.python = python
+        self.waiting: list[dict[str, Any]] = []
+        """What the next process does first: starting one takes seconds."""
         # The package alone: what stands beside it was built for another system.
         (folder / "rolesanywhere_auth").symlink_to(Path(rolesanywhere_auth.__file__).parent)
 
-    def ask(self, do: str, **request: Any) -> Any:
-        """What the driver answers: a result, or an error's name and message."""
-        answer = self.folder / "answer.json"
-        answer.unlink(missing_ok=True)
+    def run(self) -> list[Any]:
+        """Do what is waiting, in a process; results, or errors with name and message."""
+        answers = self.folder / "answers.json"
+        answers.unlink(missing_ok=True)
         done = subprocess.run(
             [self.python, f"Z:{HERE / 'wine_driver.py'}"],
-            input=json.dumps({"do": do, "answer": f"Z:{answer}", **request}),
+            input=json.dumps({"answers": f"Z:{answers}", "requests": self.waiting}),
             env={**os.environ, "WINE_PYTHONPATH": f"Z:{self.folder}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -51,8 +53,16 @@ class Wine:
             timeout=240,
             check=False,
         )
-        assert answer.exists(), done.stdout
-        return json.loads(answer.read_text())
+        assert answers.exists(), done.stdout
+        *before, last = json.loads(answers.read_text())
+        self.waiting.clear()
+        assert not any("error" in each for each in before), before
+        return [*before, last]
+
+    def ask(self, do: str, **request: Any) -> Any:
+        """What the driver answers to this, after what was waiting."""
+        self.waiting.append({"do": do, **request})
+        return self.run()[-1]
 
     def result(self, do: str, **request: Any) -> Any:
         """The result; an error fails the test."""
@@ -61,13 +71,15 @@ class Wine:
         return answer["result"]
 
     def install(self, leaf: Leaf, *, place: str = "CurrentUser/MY") -> str:
-        """A key and certificate into a store, the chain into that of intermediates.
+        """Have a key and certificate put into a store, the chain into that of intermediates.
 
         Returns:
             The key's container.
         """
         container = f"test-{os.getpid()}-{next(_containers)}"
-        self.result("install", place=place, container=container, **material(leaf))
+        self.waiting.append(
+            {"do": "install", "place": place, "container": container, **material(leaf)}
+        )
         return container
 
 
@@ -91,9 +103,11 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Wine:
 
 @pytest.fixture(autouse=True)
 def empty(wine: Wine) -> None:
-    """Stores without certificates."""
-    for place in ("CurrentUser/MY", "CurrentUser/CA", "LocalMachine/MY"):
-        wine.result("clear", place=place)
+    """Have the stores emptied."""
+    wine.waiting[:] = [
+        {"do": "clear", "place": place}
+        for place in ("CurrentUser/MY", "CurrentUser/CA", "LocalMachine/MY", "LocalMachine/CA")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +139,7 @@ def test_signs_in(wine: Wine, emulator: Emulator, place: str) -> None:
     root = CertificateAuthority()
     setup = emulator.set_up(authority=root.intermediate(), anchor=root)
     wine.install(setup.authority.issue("app-on-windows", key_type="rsa-2048"), place=place)
+    wine.run()
     reference = f"store:{place}?subject-includes=CN=app-on-windows"
 
     found = wine.result(
@@ -213,13 +228,13 @@ def test_selectors(wine: Wine, authority: CertificateAuthority) -> None:
 def test_a_missing_key(wine: Wine, authority: CertificateAuthority) -> None:
     """A certificate whose container is gone: the error says what Windows said, and what to do."""
     container = wine.install(authority.issue("app", key_type="rsa-2048"))
-    wine.result("remove_container", container=container)
+    wine.waiting.append({"do": "remove_container", "container": container})
 
     answer = wine.ask("load", reference="store:")
 
     assert answer["error"] == "PrivateKeyLoadError"
     assert "store:: Windows does not give the private key: " in answer["message"]
-    assert "import it again" in answer["message"]
+    assert "import the certificate with its key again" in answer["message"]
 
 
 def test_no_such_store(wine: Wine) -> None:

@@ -1,7 +1,8 @@
 """Run by a Windows Python (`scripts/setup-wine`): puts keys into Windows' stores, and uses them.
 
-Reads one JSON document from standard input: ``{"do": NAME, …}``, and prints one. Importing keys is
-done here by ctypes, and not by what is under test.
+Reads JSON from standard input, ``{"answers": FILE, "requests": [{"do": NAME, …}, …]}``, and writes
+an answer for each to the file, up to the first error. Importing keys is done here by ctypes, and
+not by what is under test.
 """
 
 from __future__ import annotations
@@ -56,12 +57,8 @@ declare(crypt32, "CertCloseStore", c_int, c_void_p, c_uint32)
 declare(crypt32, "CertControlStore", c_int, c_void_p, c_uint32, c_uint32, c_void_p)
 declare(crypt32, "CertCreateCertificateContext", c_void_p, c_uint32, c_char_p, c_uint32)
 declare(crypt32, "CertFreeCertificateContext", c_int, c_void_p)
-declare(
-    crypt32, "CertSetCertificateContextProperty", c_int, c_void_p, c_uint32, c_uint32, c_void_p
-)
-declare(
-    crypt32, "CertAddCertificateContextToStore", c_int, c_void_p, c_void_p, c_uint32, c_void_p
-)
+declare(crypt32, "CertSetCertificateContextProperty", c_int, c_void_p, c_uint32, c_uint32, c_void_p)
+declare(crypt32, "CertAddCertificateContextToStore", c_int, c_void_p, c_void_p, c_uint32, c_void_p)
 declare(crypt32, "CertEnumCertificatesInStore", c_void_p, c_void_p, c_void_p)
 declare(crypt32, "CertDeleteCertificateFromStore", c_int, c_void_p)
 declare(crypt32, "CertDuplicateCertificateContext", c_void_p, c_void_p)
@@ -267,6 +264,8 @@ def sign_in_by_cng(request: dict[str, Any]) -> Any:
     kinds: list[str] = []
 
     class Bound(WindowsSystem):
+        acquire_flags = WindowsSystem.acquire_flags | 1  # wine looks at the context with CACHE only
+
         def open_key(self, place: str, certificate: bytes, *, elliptic: bool, source: str) -> Key:
             found = self.acquire(context, elliptic=elliptic, source=source)
             kinds.append(type(found).__name__)
@@ -291,18 +290,27 @@ def clear(request: dict[str, Any]) -> None:
     close_store(store)
 
 
-def main() -> None:
-    """Do as standard input says."""
-    request = json.loads(sys.stdin.read())
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do as a request says."""
     try:
-        answer = {"result": globals()[request["do"]](request)}
+        return {"result": globals()[request["do"]](request)}
     except Exception as error:  # noqa: BLE001
-        answer = {
+        return {
             "error": type(error).__name__,
             "message": str(error),
             "traceback": traceback.format_exc(),
         }
-    Path(request["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def main() -> None:
+    """Do as standard input says."""
+    order = json.loads(sys.stdin.read())
+    answers: list[dict[str, Any]] = []
+    for request in order["requests"]:
+        answers.append(answer(request))
+        if "error" in answers[-1]:
+            break
+    Path(order["answers"]).write_text(json.dumps(answers), encoding="utf-8")
 
 
 main()
