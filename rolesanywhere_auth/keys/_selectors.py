@@ -335,7 +335,7 @@ def choose(
     if not candidates:
         raise error(_none(certificates, source), source=source)
     raise error(
-        f"{source}: {len(candidates)} certificates fit:{_listed(candidates)}\n"
+        f"{source}: {len(candidates)} certificates fit:{listed(candidates)}\n"
         "Say which by thumbprint=, serial=, subject=, issuer= or san=; or newest=true for the one "
         "that expires last.",
         source=source,
@@ -348,13 +348,14 @@ def _none(certificates: Sequence[Certificate], source: str) -> str:
             f"{source}: there is no certificate with a private key. Put both there, or see whether "
             "it is another store of another account."
         )
-    return f"{source}: no certificate fits. With a private key there are:{_listed(certificates)}"
+    return f"{source}: no certificate fits. With a private key there are:{listed(certificates)}"
 
 
 _MOST_LISTED = 20
 
 
-def _listed(certificates: Sequence[Certificate]) -> str:
+def listed(certificates: Sequence[Certificate]) -> str:
+    """A line for each of them, but for those above twenty."""
     lines = [
         f"\n  {each.subject_text}, issued by {each.issuer_text}, serial={each.serial_number:x}, "
         f"thumbprint={hashlib.sha1(each.der, usedforsecurity=False).hexdigest()}, valid until "

@@ -24,7 +24,7 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.forking import Guard, local_work
 from rolesanywhere_auth.keys import check_signer
-from rolesanywhere_auth.keys._selectors import Reference, choose, issuers, parse_reference
+from rolesanywhere_auth.keys._selectors import Reference, choose, issuers, listed, parse_reference
 from rolesanywhere_auth.secrets import Passphrase
 
 if TYPE_CHECKING:
@@ -249,16 +249,21 @@ class OSStore:
     def signer(self, public_keys: Sequence[bytes]) -> StoreSigner:
         """The key of the certificate that is meant; raises as `KeyStore.signer` does."""
         identities, _ = self._contents()
-        belonging = [
-            each for each in identities if each.public_key_info in public_keys or not public_keys
-        ]
-        fitting = list(filter(self._reference.selector.fits, belonging))
+        selector = self._reference.selector
+        belonging = [each for each in identities if each.public_key_info in public_keys]
+        if public_keys and not belonging and any(map(selector.fits, identities)):
+            raise PrivateKeyLoadError(
+                f"{self.source}: none of the private keys there belongs to the certificate:"
+                f"{listed(identities)}",
+                source=self.source,
+            )
+        fitting = [each for each in belonging or identities if selector.fits(each)]
         if len({each.public_key_info for each in fitting}) == 1:
             found = fitting[0]  # one key, maybe of several certificates
         else:
             found = choose(
-                belonging or identities,
-                self._reference.selector,
+                fitting or identities,
+                selector,
                 source=self.source,
                 error=PrivateKeyLoadError,
             )

@@ -113,7 +113,10 @@ def numbers(pem: str) -> Any:
 
 
 def install(request: dict[str, Any]) -> None:
-    """An RSA key into a container of CryptoAPI, and its certificate, which names it."""
+    """An RSA key into a container of CryptoAPI, and its certificate, which names it.
+
+    The container is the user's, for LocalMachine too: wine looks for no other.
+    """
     private = numbers(request["key"])
 
     def little(value: int, size: int) -> bytes:
@@ -124,18 +127,17 @@ def install(request: dict[str, Any]) -> None:
     for value in (private.p, private.q, private.dmp1, private.dmq1, private.iqmp):
         blob += little(value, 128)
     blob += little(private.d, 256)
-    machine = 0x20 if request["place"].startswith("LocalMachine") else 0
     container, key = c_size_t(), c_size_t()
     ensure(
         advapi32.CryptAcquireContextW(
-            byref(container), request["container"], AES_PROVIDER, 24, 8 | 0x40 | machine
+            byref(container), request["container"], AES_PROVIDER, 24, 8 | 0x40
         ),
         "container",
     )
     ensure(advapi32.CryptImportKey(container, blob, len(blob), 0, 0, byref(key)), "import")
     advapi32.CryptDestroyKey(key)
     advapi32.CryptReleaseContext(container, 0)
-    info = ProviderInfo(request["container"], AES_PROVIDER, 24, machine, 0, None, 1)
+    info = ProviderInfo(request["container"], AES_PROVIDER, 24, 0, 0, None, 1)
     put(request["place"], der_of(request["certificate"]), info=info)
     for each in request.get("authorities", ()):
         put(request["place"].partition("/")[0] + "/CA", der_of(each))
