@@ -117,7 +117,6 @@ class FakeMacOS:
             assert [_same(each) for each in declared] == [_same(each) for each in types], name
 
     def _recorded(self, name: str) -> Callable[..., Any]:
-        implementation = getattr(self, name)
         empty = 0 if _SIGNATURES[name][1] is not None else None
 
         def call(*arguments: Any) -> Any:
@@ -125,7 +124,7 @@ class FakeMacOS:
             try:
                 assert self._alone.acquire(blocking=False), "two threads at once"
                 try:
-                    return implementation(*arguments)
+                    return getattr(self, name)(*arguments)
                 finally:
                     self._alone.release()
             except BaseException as error:  # noqa: BLE001 - ctypes would only print it
@@ -176,7 +175,7 @@ class FakeMacOS:
         self._buffers.append(ctypes.create_string_buffer(content, len(content)))
         return ctypes.addressof(self._buffers[-1])
 
-    def CFDictionaryCreate(  # noqa: N802, PLR0917
+    def CFDictionaryCreate(  # noqa: N802
         self, allocator: int | None, keys: Any, values: Any, count: int, on_key: int, on_value: int
     ) -> int:
         assert allocator is None

@@ -137,14 +137,12 @@ class FakeWindows:
             assert [_same(each) for each in declared] == [_same(each) for each in types], name
 
     def _recorded(self, name: str) -> Callable[..., Any]:
-        implementation = getattr(self, name)
-
         def call(*arguments: Any) -> Any:
             self.calls.append(name)
             try:
                 assert self._alone.acquire(blocking=False), "two threads at once"
                 try:
-                    return implementation(*arguments)
+                    return getattr(self, name)(*arguments)
                 finally:
                     self._alone.release()
             except BaseException as error:  # noqa: BLE001 - ctypes would only print it
@@ -184,7 +182,7 @@ class FakeWindows:
 
     # crypt32
 
-    def CertOpenStore(  # noqa: N802, PLR0917
+    def CertOpenStore(  # noqa: N802
         self, provider: int, encoding: int, crypt: int, flags: int, name: str
     ) -> int:
         assert provider == 10
@@ -236,7 +234,7 @@ class FakeWindows:
         size[0] = ctypes.sizeof(info)
         return 1
 
-    def CryptAcquireCertificatePrivateKey(  # noqa: N802, PLR0917
+    def CryptAcquireCertificatePrivateKey(  # noqa: N802
         self, context: int, flags: int, window: int | None, key: Any, spec: Any, ours: Any
     ) -> int:
         entry = self._get(context, "context").value[0]
@@ -254,7 +252,7 @@ class FakeWindows:
 
     # ncrypt
 
-    def NCryptSignHash(  # noqa: N802, PLR0917
+    def NCryptSignHash(  # noqa: N802
         self,
         key: int,
         info: int | None,
@@ -290,7 +288,7 @@ class FakeWindows:
 
     # advapi32
 
-    def CryptAcquireContextW(  # noqa: N802, PLR0917
+    def CryptAcquireContextW(  # noqa: N802
         self, provider: Any, container: str, name: str, kind: int, flags: int
     ) -> int:
         assert (name, kind) == ("Microsoft Enhanced RSA and AES Cryptographic Provider", 24)
@@ -306,7 +304,7 @@ class FakeWindows:
         assert flags == 0
         return self._free(provider, "provider")
 
-    def CryptCreateHash(  # noqa: N802, PLR0917
+    def CryptCreateHash(  # noqa: N802
         self, provider: int, algorithm: int, key: int, flags: int, hashing: Any
     ) -> int:
         entry = self._key(provider, "provider")
@@ -330,7 +328,7 @@ class FakeWindows:
         held.value[1] = ctypes.string_at(value, 32)
         return 1
 
-    def CryptSignHashW(  # noqa: N802, PLR0917
+    def CryptSignHashW(  # noqa: N802
         self, hashing: int, spec: int, text: int | None, flags: int, signature: int, size: Any
     ) -> int:
         entry, digest = self._get(hashing, "hash").value

@@ -37,15 +37,22 @@ def name_of(parts: list[tuple[Any, str]]) -> x509.Name:
         # RFC 4514, by cryptography
         name_of(ACME).rfc4514_string(),
         # Go's pkix.Name.String(), golang/go issue 39924 with a comma more
-        r"CN=eng.acme.com,OU=Eng,O=Acme\, Inc.,L=Boulder,ST=CO,C=US,"
-        "1.2.840.113549.1.9.1=#0c0c656e674061636d652e636f6d",
+        (
+            r"CN=eng.acme.com,OU=Eng,O=Acme\, Inc.,L=Boulder,ST=CO,C=US,"
+            "1.2.840.113549.1.9.1=#0c0c656e674061636d652e636f6d"
+        ),
         # openssl x509 -subject
-        'C = US, ST = CO, L = Boulder, O = "Acme, Inc.", OU = Eng, CN = eng.acme.com, '
-        "emailAddress = eng@acme.com",
+        (
+            'C = US, ST = CO, L = Boulder, O = "Acme, Inc.", OU = Eng, CN = eng.acme.com, '
+            "emailAddress = eng@acme.com"
+        ),
         # Windows, .NET's X509Certificate2.Subject
         'E=eng@acme.com, CN=eng.acme.com, OU=Eng, O="Acme, Inc.", L=Boulder, S=CO, C=US',
         # multi-valued, other spaces, case and an OID with a prefix
-        "OID.2.5.4.3 =  ENG.acme.com + ou=eng ; o=acme\\2C  inc. ,l=boulder,st=co,c=us,e=ENG@acme.com",
+        (
+            "OID.2.5.4.3 =  ENG.acme.com + ou=eng ; o=acme\\2C  inc. ,l=boulder,st=co,c=us,"
+            "e=ENG@acme.com"
+        ),
     ],
 )
 def test_ways_to_write_a_name(text: str) -> None:

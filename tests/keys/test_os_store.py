@@ -207,7 +207,7 @@ def test_no_key(leaf: Leaf, other: Leaf, authority: CertificateAuthority) -> Non
 
 def test_none_of_the_public_keys(leaf: Leaf, other: Leaf) -> None:
     """A store without the key of the certificate says so, and lists what it has."""
-    with pytest.raises(PrivateKeyLoadError, match="none .* belongs to the certificate") as caught:
+    with pytest.raises(PrivateKeyLoadError, match=r"none .* belongs to the certificate") as caught:
         store_of(System(leaf)).signer([info_of(other)])
 
     assert "CN=app" in str(caught.value)

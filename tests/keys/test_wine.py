@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes
 
 import rolesanywhere_auth
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
-from rolesanywhere_auth.testing.authority import Leaf
 from rolesanywhere_auth.testing._setup import Setup
+from rolesanywhere_auth.testing.authority import Leaf
 
 pytestmark = pytest.mark.extended
 

@@ -87,11 +87,13 @@ def ensure(done: Any, what: str) -> Any:
 
 
 def open_store(place: str) -> int:
+    """A store by its place; it is made if it is not there."""
     location, _, name = place.partition("/")
     return int(ensure(crypt32.CertOpenStore(10, 0, 0, LOCATIONS[location], name), place))
 
 
 def close_store(store: int) -> None:
+    """Have what was changed written."""
     crypt32.CertControlStore(store, 0, 3, None)  # wine writes only when it is told to
     crypt32.CertCloseStore(store, 0)
 
@@ -108,6 +110,7 @@ def put(place: str, der: bytes, *, info: ProviderInfo | None = None) -> None:
 
 
 def numbers(pem: str) -> Any:
+    """The numbers of an RSA key."""
     key: Any = serialization.load_pem_private_key(pem.encode(), None)
     return key.private_numbers()
 
@@ -144,6 +147,7 @@ def install(request: dict[str, Any]) -> None:
 
 
 def remove_container(request: dict[str, Any]) -> None:
+    """The key goes, its certificate stays."""
     handle = c_size_t()
     ensure(
         advapi32.CryptAcquireContextW(byref(handle), request["container"], AES_PROVIDER, 24, 16),
@@ -152,10 +156,12 @@ def remove_container(request: dict[str, Any]) -> None:
 
 
 def der_of(pem: str) -> bytes:
+    """The certificate in DER."""
     return x509.load_pem_x509_certificate(pem.encode()).public_bytes(serialization.Encoding.DER)
 
 
 def config_of(request: dict[str, Any], **changed: Any) -> Any:
+    """The configuration to sign in with."""
     from rolesanywhere_auth import RolesAnywhereConfig
 
     return RolesAnywhereConfig(**{**request["config"], **changed})
