@@ -304,10 +304,8 @@ class CryptoAPIKey:
 
     def sign(self, digest: bytes) -> bytes:
         """Sign; raises as ``Key.sign`` does."""
-        hashing = NUMBER()
-        if not self._create_hash(hashing):
-            raise self._error()
-        with closing(_Hash(self._api, hashing.value)):
+        hashing = self._create_hash()
+        with closing(_Hash(self._api, hashing)):
             if not self._api.advapi32.CryptSetHashParam(hashing, api.HP_HASHVAL, digest, 0):
                 raise self._error()
             size = DWORD(_LARGEST_SIGNATURE)
@@ -324,19 +322,24 @@ class CryptoAPIKey:
             self._api.advapi32.CryptReleaseContext(self._reopened, 0)
         self._release()
 
-    def _create_hash(self, hashing: NUMBER) -> bool:
-        create = self._api.advapi32.CryptCreateHash
+    def _create_hash(self) -> int:
+        hashing = NUMBER()
         handle = self._handle if self._reopened is None else self._reopened
-        if create(handle, api.CALG_SHA_256, 0, 0, byref(hashing)):
-            return True
-        if self._reopened is not None or self._api.last_error() != api.NTE_BAD_ALGID:
-            return False
-        self._reopened = self._reopen()
-        if self._reopened is None:
-            return False
-        return bool(create(self._reopened, api.CALG_SHA_256, 0, 0, byref(hashing)))
+        if not self._create(handle, hashing):
+            error = self._error()
+            if self._reopened is not None or self._api.last_error() != api.NTE_BAD_ALGID:
+                raise error
+            self._reopened = self._reopen()
+            if self._reopened is None or not self._create(self._reopened, hashing):
+                raise error
+        return hashing.value
+
+    def _create(self, handle: int, hashing: NUMBER) -> bool:
+        create = self._api.advapi32.CryptCreateHash
+        return bool(create(handle, api.CALG_SHA_256, 0, 0, byref(hashing)))
 
     def _error(self) -> SigningError:
+        """The error for the call before; another call may change what Windows says of it."""
         code = self._api.last_error()
         return SigningError(
             f"{self._source}: Windows (CryptoAPI) does not sign: {explain(code)}",

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 NO_KEY_PROPERTY = 0x8009200B
 BAD_ALGID = 0x80090008
 BAD_KEYSET = 0x80090016
+INVALID_HANDLE = 0x80090026
 NOT_FOUND = 2
 CNG = 0xFFFFFFFF
 
@@ -309,6 +310,8 @@ class FakeWindows:
     ) -> int:
         entry = self._key(provider, "provider")
         assert (algorithm, key, flags) == (0x800C, 0, 0)
+        if entry.sign_error == INVALID_HANDLE:
+            return self._fail(INVALID_HANDLE)
         if entry.provider_type == 1:
             return self._fail(BAD_ALGID)
         hashing[0] = self._make("hash", [entry, None])

@@ -311,6 +311,21 @@ def test_a_forked_child_has_its_own_handles(leaf: Leaf) -> None:
     assert [each.closed for each in system.opened] == [0, 1]
 
 
+def test_handles_of_another_process_are_left_alone(leaf: Leaf) -> None:
+    """What was abandoned before a fork is not given back after it."""
+    system = System(leaf)
+    signer = store_of(system).signer([])
+    del signer
+    gc.collect()
+    assert len(system.abandoned) == 1
+
+    system.guard.after_fork_in_child()
+    store_of(system).stamp()
+
+    assert system.opened[0].closed == 0
+    assert not system.abandoned
+
+
 def test_keys_that_the_service_does_not_take(leaf: Leaf) -> None:
     """A key of a kind that it has no algorithm for, or that nobody can read, is refused."""
     parsed = Certificate.from_der(der_of(leaf), source="test")

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from fake_windows import BAD_KEYSET, Entry, FakeWindows, raw_ecdsa
+from fake_windows import BAD_KEYSET, INVALID_HANDLE, Entry, FakeWindows, raw_ecdsa
 
 from rolesanywhere_auth.errors import (
     CertificateLoadError,
@@ -170,13 +170,13 @@ def test_providers_without_sha256(
 def test_containers_that_do_not_open_again(
     fake: FakeWindows, system: windows.WindowsSystem, authority: CertificateAuthority
 ) -> None:
-    """A container that Windows does not give to the newer provider: its reason is the error."""
+    """A container that Windows does not give to the newer provider: the older one's error stays."""
     entry = entry_of(authority, cng=False, provider=ENHANCED, provider_type=1)
     fake.store("CurrentUser/MY").append(entry)
     signer = store_of(system).signer([])
     fake.CryptAcquireContextW = lambda *_: fake._fail(BAD_KEYSET)  # type: ignore[method-assign]
 
-    with pytest.raises(SigningError, match="NTE_BAD_KEYSET"):
+    with pytest.raises(SigningError, match="NTE_BAD_ALGID"):
         signer.sign(DATA)
 
 
@@ -195,7 +195,7 @@ def test_errors_of_cng(
     assert fake.calls.count("CryptAcquireCertificatePrivateKey") == 2
 
 
-@pytest.mark.parametrize("code", [0x80090010, BAD_KEYSET])
+@pytest.mark.parametrize("code", [0x80090010, BAD_KEYSET, INVALID_HANDLE])
 def test_errors_of_cryptoapi(
     fake: FakeWindows, system: windows.WindowsSystem, authority: CertificateAuthority, code: int
 ) -> None:

@@ -235,7 +235,7 @@ def renew(request: dict[str, Any]) -> Any:
 
 
 def sign_in_by_cng(request: dict[str, Any]) -> Any:
-    """Sign in with a key of CNG, which wine holds in memory alone, bound to a certificate context."""
+    """Sign in with a key of CNG, which wine has in memory alone, bound to a certificate context."""
     from rolesanywhere_auth import boto3_session
     from rolesanywhere_auth.certificates import Certificate
     from rolesanywhere_auth.keys.os_store import Key, StoreSigner
