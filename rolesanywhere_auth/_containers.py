@@ -27,7 +27,6 @@ _LONGEST_PATH = 255
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_STORES = frozenset({"store"})
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 
 Readable: TypeAlias = "str | bytes | os.PathLike[str]"
@@ -153,10 +152,9 @@ def _read_file(text: str, *, role: str) -> Material:
 def _path(text: str, *, role: str) -> Path:
     """The path meant; refuses references to key stores without showing them: they hold PINs."""
     scheme = _SCHEME.match(text)
-    known = scheme is not None and scheme[1].lower() in _STORES
     try:
         path = Path(text).expanduser()
-        if scheme is None or (not known and path.exists()):
+        if scheme is None or path.exists():
             return path
     except (OSError, RuntimeError, ValueError) as error:
         raise _load_error(

@@ -28,6 +28,7 @@ _MODULES: dict[str, str] = {
     "spiffe": "rolesanywhere_auth.keys.spiffe",
     "pkcs11": "rolesanywhere_auth.keys.pkcs11",
     "tpm": "rolesanywhere_auth.keys.tpm",
+    "store": "rolesanywhere_auth.keys.os_store",
 }
 """By scheme; each has an ``open_store``."""
 

@@ -28,6 +28,8 @@ BACKENDS = (
     "tpm_openssl",
     "tpm_pytss",
     "tpm_tools",
+    "windows_fake",
+    "macos_fake",
 )
 
 
