@@ -1,5 +1,7 @@
 """The places for keys that `test_compliance.py` is run against, each with real parts.
 
+But for ``windows_fake`` and ``macos_fake``: there the operating system is a stand-in.
+
 A module here has a class `Store`, a `Backend`, and is named in `BACKENDS`.
 """
 
