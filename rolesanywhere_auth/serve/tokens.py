@@ -56,7 +56,7 @@ class Tokens:
         """A token that is good for *scope* for so many seconds."""
         payload = self._random(_NONCE) + _END.pack(self._steady() + lifetime)
         whole = payload + self._mac(scope, payload)
-        return base64.urlsafe_b64encode(whole).decode().rstrip("=")
+        return _text(whole)
 
     def knows(self, token: str, scope: str) -> bool:
         """Whether *token* was issued for *scope* and has not ended."""
@@ -65,6 +65,8 @@ class Tokens:
         try:
             whole = base64.b64decode(f"{token}=", altchars=b"-_", validate=True)
         except binascii.Error:
+            return False
+        if _text(whole) != token:  # "+" and "/" are taken as well, and so are odd last bits
             return False
         payload, mac = whole[:-_MAC], whole[-_MAC:]
         if not hmac.compare_digest(mac, self._mac(scope, payload)):
@@ -75,6 +77,10 @@ class Tokens:
     def _mac(self, scope: str, payload: bytes) -> bytes:
         # the payload's length is fixed, so that the two cannot be shifted against each other
         return hmac.digest(self._key, payload + scope.encode(), "sha256")
+
+
+def _text(whole: bytes) -> str:
+    return base64.urlsafe_b64encode(whole).decode().rstrip("=")
 
 
 class TokenFolder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import string
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,15 @@ def test_forged_tokens_are_not_known(tokens: Tokens, clock: Clock) -> None:
 
     assert not [each for each in (*changed, *others, *odd) if tokens.knows(each, "a")]
     assert not Tokens(steady=clock).knows(token, "a")
+
+
+def test_a_token_has_one_spelling(tokens: Tokens) -> None:
+    """Neither the other alphabet of base64 nor odd last bits stand for the same token."""
+    alphabet = string.ascii_letters + string.digits + "-_+/"
+    for token in (tokens.issue("a", lifetime=10) for _ in range(100)):
+        others = [f"{token[:-1]}{letter}" for letter in alphabet if letter != token[-1]]
+        others += [token.replace("-", "+"), token.replace("_", "/")]
+        assert not [each for each in others if each != token and tokens.knows(each, "a")]
 
 
 @pytest.fixture
