@@ -161,9 +161,10 @@ def _path(text: str, *, role: str) -> Path:
             role, f"{role} is no usable path: {error}.", source=f"path given as {role}"
         ) from error
     raise ConfigurationError(
-        f"{role} begins with '{scheme[1]}:', which is no file. This version reads certificates "
-        "and keys from files, bytes and PEM texts only; for a key kept elsewhere pass, as "
-        "private_key, an object with public_key() and sign(data)."
+        f"{role} begins with '{scheme[1]}:', which is no file, and no key store that can be "
+        "opened here (a configuration takes pkcs11:, tpm:, handle:, store:, spiffe:, and what "
+        "installed packages register). For a key kept elsewhere pass, as private_key, an object "
+        "with public_key() and sign(data)."
     )
 
 

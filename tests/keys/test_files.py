@@ -629,7 +629,7 @@ def test_empty_path() -> None:
 )  # fmt: skip
 def test_references_to_stores(reference: str) -> None:
     """A reference to a key store is refused, without showing the PIN it may hold."""
-    with pytest.raises(ConfigurationError, match="This version reads") as caught:
+    with pytest.raises(ConfigurationError, match="no key store that can be opened here") as caught:
         FileSigner.load(reference)
 
     assert reference.split(":", 1)[0] + ":" in str(caught.value)
