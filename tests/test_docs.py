@@ -193,7 +193,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         script = tools / name
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         script.chmod(0o755)
-    (tools / "python").symlink_to(sys.executable)
+    # Not a link: from there Python does not find its virtual environment.
+    python = tools / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(rolesanywhere_auth.__file__).parents[1]))
     if not entry_points(group="pytest11", name="rolesanywhere_auth"):  # not installed
