@@ -188,7 +188,7 @@ class AssumedRoleCredentials(RenewedCredentials):
         if isinstance(source, RolesAnywhereCredentials):
             serial = source.health().certificate_serial_number
             if serial is not None:
-                return f"{serial:02x}"
+                return hexadecimal(serial)
         return _DEFAULT_NAME
 
     def _assume(self, *, once: bool) -> Snapshot:
@@ -333,3 +333,8 @@ def assume_role(
     session = begin.session()
     session.register_component("credential_provider", _Provider(credentials))
     return boto3.Session(botocore_session=session)
+
+
+def hexadecimal(serial_number: int) -> str:
+    """The name that the service gives a session by default, with a whole number of bytes."""
+    return serial_number.to_bytes(max(1, (serial_number.bit_length() + 7) // 8), "big").hex()

@@ -24,7 +24,7 @@ from rolesanywhere_auth import (
     boto3_session,
     botocore_session,
 )
-from rolesanywhere_auth.roles import AssumedRoleCredentials
+from rolesanywhere_auth.roles import AssumedRoleCredentials, hexadecimal
 from rolesanywhere_auth.testing import Emulator
 
 OTHER = "arn:aws:iam::111122223333:role/other"
@@ -88,6 +88,14 @@ def test_a_chain_of_three(emulator: Emulator, config: RolesAnywhereConfig) -> No
     name = arn.rpartition("/")[2]
     assert first.assumed_role_arn.endswith(f":assumed-role/app/{name}")
     assert caller(second, emulator).endswith(f":assumed-role/other/{name}")
+
+
+@pytest.mark.parametrize(
+    ("serial_number", "name"), [(0xF831C, "0f831c"), (0x1234, "1234"), (5, "05"), (0, "00")]
+)
+def test_the_default_name(serial_number: int, name: str) -> None:
+    """The serial number in whole bytes, as the session of the certificate's role is named."""
+    assert hexadecimal(serial_number) == name
 
 
 def test_what_is_asked_for(config: RolesAnywhereConfig) -> None:
