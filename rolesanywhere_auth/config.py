@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Source = str | os.PathLike[str] | bytes
 """A path, or the content itself as bytes (PEM, DER or PKCS#12) or as PEM text."""
 
-_SESSION_NAME = r"[\w+=,.@-]{2,64}"
+SESSION_NAME = r"[\w+=,.@-]{2,64}"
+"""ASCII; of STS, which CreateSession hands it to."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -310,7 +311,7 @@ def _check_passphrase(value: object) -> None:
 
 def _check_session_name(value: object) -> None:
     if value is not None and not (
-        isinstance(value, str) and re.fullmatch(_SESSION_NAME, value, re.ASCII)
+        isinstance(value, str) and re.fullmatch(SESSION_NAME, value, re.ASCII)
     ):
         raise ConfigurationError(
             f"role_session_name must be 2 to 64 of letters, digits and _+=,.@-, not {value!r}"

@@ -324,15 +324,19 @@ def assume_role(
         session_duration=session_duration,  # type: ignore[arg-type] # and seconds
     )
     begin = Source(source, region_name=region_name, now=now)
-    if begin.is_role and role.session_duration > _LONGEST_CHAINED:
-        raise ConfigurationError(
-            f"session_duration is {role.session_duration}, but AWS gives a role that another role "
-            f"assumes {_LONGEST_CHAINED} seconds at most"
-        )
+    _check_duration(begin, role)
     credentials = AssumedRoleCredentials(begin, role, on_event=on_event, now=now)
     session = begin.session()
     session.register_component("credential_provider", _Provider(credentials))
     return boto3.Session(botocore_session=session)
+
+
+def _check_duration(source: Source, role: sts.Role) -> None:
+    if source.is_role and role.session_duration > _LONGEST_CHAINED:
+        raise ConfigurationError(
+            f"session_duration is {role.session_duration}, but AWS gives a role that another role "
+            f"assumes {_LONGEST_CHAINED} seconds at most"
+        )
 
 
 def hexadecimal(serial_number: int) -> str:

@@ -1,8 +1,9 @@
 """AssumeRole of AWS STS as a conversation without I/O: from one role to the next.
 
-Not by a botocore client: its parser logs answers at DEBUG, secret key included. The protocol is
-AWS's query protocol (form in, XML out), the signature SigV4 with HMAC (IAM user guide, "AWS
-Signature Version 4"). As in `exchange`, which conducts it, all I/O is the caller's.
+Not by a botocore client, nor by botocore's signer: they log answers and signed headers at DEBUG,
+secret key and session token included. The protocol is AWS's query protocol (form in, XML out), the
+signature SigV4 with HMAC (IAM user guide, "AWS Signature Version 4"). As in `exchange`, which
+conducts it, all I/O is the caller's.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from urllib.parse import urlencode
 from rolesanywhere_auth._durations import session_seconds
 from rolesanywhere_auth._mappings import FrozenMapping
 from rolesanywhere_auth.arns import ROLE, parse_arn
+from rolesanywhere_auth.config import SESSION_NAME
 from rolesanywhere_auth.errors import (
     AccessDeniedError,
     AssumeRoleDeniedError,
@@ -61,7 +63,6 @@ EVENT = "before-send.sts.AssumeRole"
 """botocore's event for such a request about to be sent."""
 MAX_ATTEMPTS = 3
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_SESSION_NAME = r"[\w+=,.@-]{2,64}"
 _EXTERNAL_ID = r"[\w+=,.@:/-]{2,1224}"
 _XML_ERRORS = (*MALFORMED, SyntaxError)
 _CAUSES = (
@@ -86,7 +87,7 @@ class Role:
 
     def __post_init__(self) -> None:
         parse_arn(self.role_arn, kind=ROLE)
-        _matches("role_session_name", self.role_session_name, _SESSION_NAME)
+        _matches("role_session_name", self.role_session_name, SESSION_NAME)
         _matches("external_id", self.external_id, _EXTERNAL_ID)
         object.__setattr__(self, "session_duration", session_seconds(self.session_duration))
         object.__setattr__(self, "transitive_tag_keys", _keys(self.transitive_tag_keys))

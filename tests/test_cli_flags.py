@@ -117,7 +117,7 @@ def test_flags_are_taken_or_refused_as_the_page_says(
             assert cli.main([command, *alone, *given]) == 1
             err = capsys.readouterr().err
             assert f"--{name}: " in err
-            assert "write --certificate and --private-key with files" in err
+            assert "write --certificate store:, with criteria" in err
         else:
             assert (status, name in err) == (0, False), (name, err)
 

@@ -25,8 +25,8 @@ class Flag(NamedTuple):
 
 
 _NO_STORE = (
-    "the operating system's certificate stores are not read by this version: write --certificate "
-    "and --private-key with files"
+    "the operating system's stores are named by a reference here: write --certificate store:, with "
+    "criteria behind a question mark, such as 'store:?subject-includes=CN=app&newest=true'"
 )
 
 ROLE = (
@@ -43,7 +43,7 @@ ROLE = (
 CERTIFICATE = (
     Flag(
         "--certificate",
-        "PEM, DER or PKCS#12, also with chain and key; or a key store: pkcs11:, spiffe:",
+        "PEM, DER or PKCS#12, also with chain and key; or a key store: pkcs11:, store:, spiffe:",
         "FILE",
     ),
     Flag(

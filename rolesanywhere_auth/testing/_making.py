@@ -97,8 +97,7 @@ class Making:
                 here when *authority* is an intermediate.
             common_name: Of the certificate.
             key_type: Of the certificate's key.
-            role_name: Of a new role that trusts the new trust anchor alone; a number is
-                added where it is taken.
+            role_name: Of a new role for this trust anchor; with a number where it is taken.
             role_arn: An existing role, instead of a new one.
             policy: What the new role may do; needs ``aws=True`` to have an effect.
             session_duration: Seconds, of the profile; the role allows as much.

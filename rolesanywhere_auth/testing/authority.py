@@ -170,8 +170,8 @@ class CertificateAuthority:
             common_name: CN of the subject; None for a subject without.
             key_type: The key to generate; ignored if *public_key* is given.
             serial_number: Default: random.
-            not_valid_before: Default: a day ago.
-            not_valid_after: Default: in a year.
+            not_valid_before: Default: a day ago; the other in a year.
+            not_valid_after: See *not_valid_before*.
             organization: O of the subject.
             organizational_units: One OU each, in this order.
             subject: The whole subject, instead of the parts above.
@@ -187,17 +187,13 @@ class CertificateAuthority:
         if subject is None:
             subject = _subject(common_name, organization, organizational_units)
         start, end = self._validity(not_valid_before, not_valid_after, 365 * _DAY)
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        names += [x509.UniformResourceIdentifier(uri) for uri in uris]
-        names += [x509.RFC822Name(address) for address in email_addresses]
-        names += [x509.DirectoryName(name) for name in directory_names]
         plan = Plan(
             subject=subject,
             public_key=private_key.public_key() if private_key is not None else public_key,
             serial_number=x509.random_serial_number() if serial_number is None else serial_number,
             not_valid_before=start,
             not_valid_after=end,
-            names=tuple(names),
+            names=_names(dns_names, uris, email_addresses, directory_names),
             client_auth=client_auth,
             hash_algorithm=hash_algorithm,
             key_usage=key_usage(digital_signature=True),
@@ -365,3 +361,18 @@ def _ca_builder(
     builder = builder.add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
     key_id = x509.SubjectKeyIdentifier.from_public_key(public_key)
     return builder.add_extension(key_id, critical=False)
+
+
+def _names(
+    dns_names: Sequence[str],
+    uris: Sequence[str],
+    email_addresses: Sequence[str],
+    directory_names: Sequence[x509.Name],
+) -> tuple[x509.GeneralName, ...]:
+    """The subject alternative names, in this order."""
+    return (
+        *map(x509.DNSName, dns_names),
+        *map(x509.UniformResourceIdentifier, uris),
+        *map(x509.RFC822Name, email_addresses),
+        *map(x509.DirectoryName, directory_names),
+    )

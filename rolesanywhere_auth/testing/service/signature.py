@@ -103,11 +103,7 @@ def verify_signature(
     intermediates = _intermediates(request.header("X-Amz-X509-Chain"))
     date = _date(_needed(request, "X-Amz-Date"))
     _check_credential(authorization, leaf, date)
-    if abs(now - date) > max_skew:
-        raise access_denied(
-            f"Signature expired or not yet current: X-Amz-Date is {date:%Y-%m-%dT%H:%M:%SZ}, "
-            f"the service's time is {now.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-        )
+    _check_time(date, now=now, max_skew=max_skew)
     missing = _missing_signed_headers(request, authorization.signed_headers)
     try:
         mismatch = _verify(authorization, leaf, _string_to_sign(request, authorization))
@@ -129,6 +125,14 @@ def verify_signature(
     if strict:
         _check_strictly(verified)
     return verified
+
+
+def _check_time(date: datetime, *, now: datetime, max_skew: timedelta) -> None:
+    if abs(now - date) > max_skew:
+        raise access_denied(
+            f"Signature expired or not yet current: X-Amz-Date is {date:%Y-%m-%dT%H:%M:%SZ}, "
+            f"the service's time is {now.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+        )
 
 
 # Reading the headers
