@@ -8,14 +8,9 @@ released, is a violation; so is a dialog. Keys sign by ``cryptography``.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
-import threading
-from collections.abc import Callable
 from ctypes import (
-    CFUNCTYPE,
     POINTER,
-    c_char_p,
     c_int32,
     c_long,
     c_ubyte,
@@ -28,6 +23,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
+from fake_functions import FakeFunctions, Library
 
 NOT_FOUND = -25300
 INTERACTION_NOT_ALLOWED = -25308
@@ -59,36 +55,27 @@ class Held:
     process: int = field(default_factory=os.getpid)
 
 
-class FakeMacOS:
+class FakeMacOS(FakeFunctions):
     """Takes the place of ctypes: has ``CDLL``; and ``symbol``."""
 
     def __init__(self) -> None:
+        super().__init__(first_handle=0x10000)
         self.keychain: list[Entry] = []
-        self.violations: list[str] = []
-        self.calls: list[str] = []
         self.interaction = 1
         self.query_error: dict[str, int] = {}
         """By ``identities``, ``tokens`` and ``certificates``: what the query ends with."""
         self.interaction_error = 0
         self.unnamed_errors = False
         """Whether errors have no description."""
-        self._held: dict[int, Held] = {}
-        self._numbers = itertools.count(0x10000, 16)
-        self._functions: dict[str, Any] = {}
         self._symbols: dict[str, Any] = {}
         self._names: dict[int, str] = {}
         self._buffers: list[Any] = []
-        self._alone = threading.Lock()
-
-    def open_handles(self) -> list[str]:
-        """The kinds of what was not released."""
-        return sorted(each.kind for each in self._held.values())
 
     def CDLL(self, name: str) -> Any:  # noqa: N802
         """A framework: its functions are made when they are asked for."""
         folder, _, file = name.rpartition("/")
         assert folder == f"/System/Library/Frameworks/{file}.framework"
-        return _Framework(self, file)
+        return Library(self, file)
 
     def symbol(self, framework: Any, name: str) -> int:
         """The address of a constant."""
@@ -100,38 +87,6 @@ class FakeMacOS:
             self._symbols[name] = c_void_p(number)
             self._names[number] = name
         return ctypes.addressof(self._symbols[name])
-
-    def function(self, framework: str, name: str) -> Any:
-        """A function pointer."""
-        if name not in self._functions:
-            home, result, *parameters = _SIGNATURES[name]
-            assert home == framework, f"{name} is not in {framework}"
-            self._functions[name] = CFUNCTYPE(result, *parameters)(self._recorded(name))
-        return self._functions[name]
-
-    def check_declarations(self) -> None:
-        """What the library declared is what the functions are."""
-        for name, function in self._functions.items():
-            _, *types = _SIGNATURES[name]
-            declared = [function.restype, *function.argtypes]
-            assert [_same(each) for each in declared] == [_same(each) for each in types], name
-
-    def _recorded(self, name: str) -> Callable[..., Any]:
-        empty = 0 if _SIGNATURES[name][1] is not None else None
-
-        def call(*arguments: Any) -> Any:
-            self.calls.append(name)
-            try:
-                assert self._alone.acquire(blocking=False), "two threads at once"
-                try:
-                    return getattr(self, name)(*arguments)
-                finally:
-                    self._alone.release()
-            except BaseException as error:  # noqa: BLE001 - ctypes would only print it
-                self.violations.append(f"{name}: {error!r}")
-                return empty
-
-        return call
 
     def _make(self, kind: str, value: Any = None) -> int:
         number = next(self._numbers)
@@ -275,20 +230,6 @@ class FakeMacOS:
         return self._make("string", f"Status {status}, it says.")
 
 
-class _Framework:
-    def __init__(self, macos: FakeMacOS, name: str) -> None:
-        self._macos = macos
-        self.name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return self._macos.function(self.name, name)
-
-
-def _same(kind: Any) -> Any:
-    """The type; pointers to bytes are all the same to C."""
-    return c_void_p if kind is c_char_p else kind
-
-
 _CONSTANTS = frozenset({
     "kCFBooleanTrue",
     "kCFTypeDictionaryKeyCallBacks",
@@ -326,3 +267,5 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "SecCopyErrorMessageString": (_SEC, c_void_p, c_int32, c_void_p),
 }
 """By function: its framework, what it returns, and its parameters, from Apple's headers."""
+
+FakeMacOS.signatures = _SIGNATURES

@@ -10,9 +10,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import threading
-from collections.abc import Callable
-from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_int, c_int32, c_size_t, c_uint32, c_void_p
 from ctypes import c_wchar_p as text
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from fake_functions import FakeFunctions, Library
 
 NO_KEY_PROPERTY = 0x8009200B
 BAD_ALGID = 0x80090008
@@ -89,19 +88,14 @@ class Held:
     process: int = field(default_factory=os.getpid)
 
 
-class FakeWindows:
+class FakeWindows(FakeFunctions):
     """Takes the place of ctypes: has ``WinDLL`` and ``get_last_error``."""
 
     def __init__(self) -> None:
+        super().__init__(first_handle=0x1000)
         self.stores: dict[tuple[int, str], list[Entry]] = {}
-        self.violations: list[str] = []
-        self.calls: list[str] = []
-        self._held: dict[int, Held] = {}
-        self._numbers = itertools.count(0x1000, 16)
         self._error = 0
-        self._functions: dict[str, Any] = {}
         self._kept: list[Any] = []
-        self._alone = threading.Lock()
 
     def store(self, place: str) -> list[Entry]:
         """What is in a store; it is there from then on."""
@@ -109,48 +103,14 @@ class FakeWindows:
         number = {"CurrentUser": 1 << 16, "LocalMachine": 2 << 16}[location]
         return self.stores.setdefault((number, name.upper()), [])
 
-    def open_handles(self) -> list[str]:
-        """The kinds of what was not given back."""
-        return sorted(each.kind for each in self._held.values())
-
     def WinDLL(self, name: str, *, use_last_error: bool) -> Any:  # noqa: N802
         """A library: its functions are made when they are asked for."""
         assert use_last_error
-        return _Library(self, name)
+        return Library(self, name)
 
     def get_last_error(self) -> int:
         """As a signed number, which ctypes gives."""
         return self._error - (1 << 32) if self._error >= 1 << 31 else self._error
-
-    def function(self, library: str, name: str) -> Any:
-        """A function pointer."""
-        if name not in self._functions:
-            home, result, *parameters = _SIGNATURES[name]
-            assert home == library, f"{name} is not in {library}"
-            self._functions[name] = CFUNCTYPE(result, *parameters)(self._recorded(name))
-        return self._functions[name]
-
-    def check_declarations(self) -> None:
-        """What the library declared is what the functions are."""
-        for name, function in self._functions.items():
-            _, *types = _SIGNATURES[name]
-            declared = [function.restype, *function.argtypes]
-            assert [_same(each) for each in declared] == [_same(each) for each in types], name
-
-    def _recorded(self, name: str) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            self.calls.append(name)
-            try:
-                assert self._alone.acquire(blocking=False), "two threads at once"
-                try:
-                    return getattr(self, name)(*arguments)
-                finally:
-                    self._alone.release()
-            except BaseException as error:  # noqa: BLE001 - ctypes would only print it
-                self.violations.append(f"{name}: {error!r}")
-                return 0
-
-        return call
 
     def _make(self, kind: str, value: Any, *, number: int | None = None) -> int:
         number = next(self._numbers) if number is None else number
@@ -348,25 +308,11 @@ class FakeWindows:
         return self._free(hashing, "hash")
 
 
-class _Library:
-    def __init__(self, windows: FakeWindows, name: str) -> None:
-        self._windows = windows
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return self._windows.function(self._name, name)
-
-
 def raw_ecdsa(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
     """r and s, one behind the other, as long as the curve's order."""
     size = (key.curve.key_size + 7) // 8
     numbers = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(SHA256()))))
     return b"".join(number.to_bytes(size, "big") for number in numbers)
-
-
-def _same(kind: Any) -> Any:
-    """The type; pointers to bytes are all the same to C."""
-    return c_void_p if kind is c_char_p else kind
 
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -401,3 +347,5 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
 }  # fmt: skip
 """By function: its library, what it returns, and its parameters, from Microsoft's headers."""
+
+FakeWindows.signatures = _SIGNATURES
