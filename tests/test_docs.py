@@ -37,7 +37,7 @@ import rolesanywhere_auth
 from rolesanywhere_auth.testing import Emulator
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = "aio" if importlib.util.find_spec("aiobotocore") else None
+ENVIRONMENT = "apps" if importlib.util.find_spec("aiobotocore") else None
 """aiobotocore pins a botocore of its own; the pages that need it run where it is installed."""
 
 
