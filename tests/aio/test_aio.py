@@ -1,4 +1,4 @@
-"""aiobotocore on the renewal of this library; runs in the tox environment ``aio``."""
+"""aiobotocore on the renewal of this library; runs in the tox environment ``apps``."""
 
 from __future__ import annotations
 
