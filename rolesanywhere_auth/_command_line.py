@@ -1,6 +1,6 @@
 """``credential_process = aws_signing_helper credential-process …``, read instead of run.
 
-The flags are those of our own command, which takes the helper's: what that can serve, this can.
+The flags are those of our own command, `_flags`: what that can serve, this can.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from botocore.compat import compat_shell_split
 
+from rolesanywhere_auth._flag_values import config_of
+from rolesanywhere_auth._flags import CACHE, add_flags, add_sign_in_flags
 from rolesanywhere_auth._texts import located
 from rolesanywhere_auth.errors import ConfigurationError
 
@@ -85,12 +87,10 @@ def parse(command_line: str, *, where: str) -> RolesAnywhereConfig:
 
 
 def _config(arguments: Sequence[str]) -> RolesAnywhereConfig:
-    from rolesanywhere_auth.cli import credential_process
-    from rolesanywhere_auth.cli._config import config_of
-
-    parser = _Parser(prog="aws_signing_helper", add_help=False)
-    credential_process.add_to(parser.add_subparsers())
-    options, unknown = parser.parse_known_args([VERB, *_plain(arguments)])
+    parser = _Parser(prog=f"aws_signing_helper {VERB}", allow_abbrev=False)
+    add_sign_in_flags(parser)
+    add_flags(parser, CACHE)
+    options, unknown = parser.parse_known_args(_plain(arguments))
     if unknown:
         raise ConfigurationError(_cannot(unknown))
     return config_of(options)

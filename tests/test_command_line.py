@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,14 @@ def test_profile_or_line() -> None:
     """Both at once is a mistake."""
     with pytest.raises(ConfigurationError, match="not both"):
         RolesAnywhereConfig.from_credential_process("app", command_line="x")
+
+
+def test_nothing_below_the_commands_needs_them() -> None:
+    """The line is read without the package of the command line, which stands on all else."""
+    code = (
+        "import sys; from rolesanywhere_auth import RolesAnywhereConfig\n"
+        "RolesAnywhereConfig.from_credential_process(command_line=sys.argv[1])\n"
+        "sys.exit('rolesanywhere_auth.cli' in sys.modules)"
+    )
+    line = f"aws_signing_helper credential-process {FLAGS}"
+    subprocess.run([sys.executable, "-c", code, line], check=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth import _flags
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 def add_to(verbs: Any) -> None:
     """Add the command; flags that ``aws_signing_helper serve`` has are named as there."""
-    from rolesanywhere_auth.cli.credential_process import add_sign_in_flags
-
     command = verbs.add_parser(
         "serve",
         help="give credentials to programs in any language, over HTTP on this machine",
@@ -28,7 +27,7 @@ def add_to(verbs: Any) -> None:
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
-    add_sign_in_flags(command)
+    _flags.add_sign_in_flags(command)
     roles = command.add_argument_group("which roles")
     roles.add_argument("--name", help="of --role-arn in paths; by default its last part")
     roles.add_argument(
@@ -116,13 +115,10 @@ def run(options: argparse.Namespace) -> int:
     from botocore.exceptions import BotoCoreError
 
     from rolesanywhere_auth.cli import fail
+    from rolesanywhere_auth.cli._logging import log_to_stderr
     from rolesanywhere_auth.cli._signals import stopping
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if options.debug else logging.WARNING,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
+    log_to_stderr(options)
     try:
         with stopping() as stopped:
             server = server_of(options)
@@ -141,7 +137,7 @@ def roles_of(options: argparse.Namespace) -> dict[str, RolesAnywhereConfig]:
     Raises:
         ConfigurationError: two have one name, or an ARN does not fit.
     """
-    from rolesanywhere_auth.cli._config import config_of
+    from rolesanywhere_auth._flag_values import config_of
     from rolesanywhere_auth.errors import ConfigurationError
     from rolesanywhere_auth.serve import default_name
 
