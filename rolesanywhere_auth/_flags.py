@@ -106,13 +106,20 @@ EXCLUSIVE = (
 """Pairs of which one at most makes sense."""
 
 
-def add_sign_in_flags(command: argparse.ArgumentParser) -> None:
-    """Add what every command that signs in takes."""
-    add_flags(
-        command,
-        *(ROLE, CERTIFICATE, INTERMEDIATES, KEY, SECRETS, DEBUG),
-        required=("--trust-anchor-arn", "--profile-arn", "--role-arn"),
-    )
+SIGN_IN = (*ROLE, *CERTIFICATE, *INTERMEDIATES, *KEY, *SECRETS)
+"""What describes a sign-in."""
+NEEDED = ("--trust-anchor-arn", "--profile-arn", "--role-arn")
+"""Those of them that every sign-in has."""
+
+
+def add_sign_in_flags(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add what every command that signs in takes.
+
+    Args:
+        command: Where to.
+        required: Whether a sign-in can be described by nothing else.
+    """
+    add_flags(command, SIGN_IN, DEBUG, required=NEEDED if required else ())
 
 
 def add_flags(
@@ -160,5 +167,21 @@ def check_flags(options: argparse.Namespace) -> None:
             raise ConfigurationError(f"give {one} or {other}, not both")
 
 
-def _given(options: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(options, name[2:].replace("-", "_"), None))
+def check_complete(options: argparse.Namespace) -> bool:
+    """Whether the flags describe a sign-in; False if none of them is there.
+
+    Raises:
+        ConfigurationError: They describe half of one.
+    """
+    from rolesanywhere_auth.errors import ConfigurationError
+
+    given = [flag.name for flag in SIGN_IN if _given(options, flag.name, default=flag.default)]
+    missing = [name for name in NEEDED if name not in given]
+    if given and missing:
+        raise ConfigurationError(f"with {given[0]}, {' and '.join(missing)} must be given as well")
+    return bool(given)
+
+
+def _given(options: argparse.Namespace, name: str, *, default: object = None) -> bool:
+    value = getattr(options, name[2:].replace("-", "_"), None)
+    return bool(value) and value != default
