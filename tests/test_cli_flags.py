@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import role_flags
 
 from rolesanywhere_auth import cli
 from rolesanywhere_auth._flag_values import config_of, passphrase_of
@@ -247,10 +248,7 @@ def test_a_token_signs_in_by_the_helpers_flags(tmp_path: Path, command: list[str
     reference = store.make("ec-p256", authority).certificate.partition("?")[0]
     with Emulator() as emulator:
         setup = emulator.set_up(authority=authority)
-        sign_in = (
-            *("--role-arn", setup.role_arn, "--profile-arn", setup.profile_arn),
-            *("--trust-anchor-arn", setup.trust_anchor_arn, "--endpoint", setup.endpoint_url),
-        )
+        sign_in = role_flags(setup)
         key = ("--certificate", reference, "--pkcs11-lib", backends.MODULE, "--passphrase-from")
         environment = {**os.environ, **store.environment(), "THE_PIN": backends.PIN}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import sign_in_flags
 
 from rolesanywhere_auth import ConfigurationError, cli
 from rolesanywhere_auth.cli import serve
@@ -29,15 +30,7 @@ from rolesanywhere_auth.testing import Emulator
 def flags() -> Iterator[list[str]]:
     """Those that sign in at an emulator."""
     with Emulator() as emulator:
-        setup = emulator.set_up()
-        yield [
-            *("--trust-anchor-arn", setup.trust_anchor_arn),
-            *("--profile-arn", setup.profile_arn),
-            *("--role-arn", setup.role_arn),
-            *("--certificate", str(setup.certificate)),
-            *("--private-key", str(setup.private_key)),
-            *("--endpoint", setup.endpoint_url),
-        ]
+        yield sign_in_flags(emulator.set_up())
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import role_flags
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -74,10 +75,7 @@ def filled(store: FakeStore, leaves: tuple[Leaf, ...]) -> tuple[Leaf, ...]:
 @pytest.fixture
 def role(setup: Setup) -> list[str]:
     """The flags for the role, and none for the certificate."""
-    return [
-        *("--trust-anchor-arn", setup.trust_anchor_arn, "--profile-arn", setup.profile_arn),
-        *("--role-arn", setup.role_arn, "--endpoint", setup.endpoint_url),
-    ]
+    return role_flags(setup)
 
 
 def by_serial(leaf: Leaf) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import role_flags
 from cryptography.hazmat.primitives import hashes
 
 import rolesanywhere_auth
@@ -238,10 +239,7 @@ def test_the_helpers_flags(wine: Wine, emulator: Emulator) -> None:
     )
     for each in (old, new, setup.authority.issue("other", key_type="rsa-2048")):
         wine.install(each)
-    role = [
-        *("--trust-anchor-arn", setup.trust_anchor_arn, "--profile-arn", setup.profile_arn),
-        *("--role-arn", setup.role_arn, "--endpoint", setup.endpoint_url),
-    ]
+    role = role_flags(setup)
     selector = ["--cert-selector", "Key=x509Subject,Value=CN=flags", "--system-store-name", "MY"]
     newest = "--use-latest-expiring-certificate"
     for arguments in (
