@@ -122,7 +122,7 @@ def test_errors_name_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("aws_signing_helper credential-process", "arguments are required: --trust-anchor-arn"),
         (f"aws_signing_helper credential-process {FLAGS} --nonsense 1", "--nonsense cannot be"),
         (f"aws_signing_helper credential-process {FLAGS} -h", "--help asks for no credentials"),
-        (f"aws_signing_helper credential-process {FLAGS} --debug=maybe", "--debug takes =true"),
+        (f"aws_signing_helper credential-process {FLAGS} --debug=maybe", "'maybe' is neither true"),
         (f"aws_signing_helper credential-process {FLAGS} --private-key", "expected one argument"),
         (f"aws_signing_helper credential-process {FLAGS} --session-duration 1h", "invalid int"),
     ],
@@ -137,7 +137,12 @@ def test_what_cannot_be_served(line: str, said: str) -> None:
 def test_values_of_unknown_flags_are_not_shown() -> None:
     """One may be a password; so may a word that mangled quotes left over."""
     start = f"aws_signing_helper credential-process {FLAGS}"
-    for rest in ("--secret-thing=hunter2", "--secret-thing hunter2", "hunter2 hunter3"):
+    for rest in (
+        "--secret-thing=hunter2",
+        "--secret-thing hunter2",
+        "--debug hunter2",
+        "hunter2 hunter3",
+    ):
         with pytest.raises(ConfigurationError) as caught:
             read(f"{start} {rest}")
         assert "hunter" not in str(caught.value)
