@@ -12,6 +12,11 @@ from rolesanywhere_auth.events import Health
 from rolesanywhere_auth.renewal import Renewal
 
 
+def renewal_of(credentials: RenewedCredentials) -> Renewal:
+    """What keeps credentials fresh; for the ways in of this package, users need it for nothing."""
+    return credentials._renewal
+
+
 class RenewedCredentials(RefreshableCredentials):
     """Credentials for botocore that a `Renewal` keeps fresh.
 
