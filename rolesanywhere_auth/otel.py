@@ -6,7 +6,6 @@ conventions ("HTTP spans", "AWS SDK spans", "Recording errors").
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Token
@@ -28,7 +27,7 @@ from rolesanywhere_auth.watched import (
 
 try:
     from opentelemetry import context, metrics, trace
-    from opentelemetry.metrics import CallbackOptions, Observation
+    from opentelemetry.metrics import Observation
     from opentelemetry.trace import SpanKind, StatusCode
 except ImportError as missing:
     raise MissingExtraError(
@@ -231,8 +230,7 @@ class _Hook:
 
 def _close(opened: _Open) -> None:
     opened.span.end()
-    with contextlib.suppress(ValueError):  # of another context
-        context.detach(opened.token)
+    context.detach(opened.token)
 
 
 def _finish(span: trace.Span, event: RenewalEvent) -> None:
