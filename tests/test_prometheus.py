@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as open_metrics_families,
 )
@@ -218,43 +219,39 @@ def test_a_registry_takes_one(registry: CollectorRegistry) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_children_forked_while_metrics_are_counted_and_scraped(
+def test_a_fork_waits_until_no_metric_is_locked(
     registry: CollectorRegistry, config: RolesAnywhereConfig
 ) -> None:
-    """No child inherits a lock that a thread of its parent held: it counts, and can be scraped."""
+    """No child inherits a lock that a scrape of its parent held: it counts, and can be scraped."""
     collector = CredentialsCollector(registry=registry)
     credentials = made(config, Clock())
     collector.watch(credentials)
     credentials.get_frozen_credentials()
     event = credentials._renewal.event("skipped")
-    stop = threading.Event()
+    inside = threading.Event()
+    collect = collector._sign_ins.collect
 
-    def count() -> None:
-        while not stop.is_set():
+    def slowly() -> Iterable[Metric]:
+        with collector._sign_ins._lock:
+            inside.set()
+            time.sleep(0.2)
+        return collect()
+
+    collector._sign_ins.collect = slowly  # type: ignore[method-assign]
+    scrape = threading.Thread(target=generate_latest, args=(registry,))
+    scrape.start()
+    assert inside.wait(30)
+    child = os.fork()
+    if child == 0:
+        try:
             collector.note(event, credentials.labels)
+            os._exit(0 if b"rolesanywhere_sign_ins_total" in generate_latest(registry) else 1)
+        finally:
+            os._exit(2)
+    status = ended(child)
+    scrape.join()
 
-    def look() -> None:
-        while not stop.is_set():
-            generate_latest(registry)
-
-    threads = [threading.Thread(target=each) for each in (count, look)]
-    for each in threads:
-        each.start()
-    statuses = []
-    for _ in range(20):
-        child = os.fork()
-        if child == 0:
-            try:
-                collector.note(event, credentials.labels)
-                os._exit(0 if b"rolesanywhere_sign_ins_total" in generate_latest(registry) else 1)
-            finally:
-                os._exit(2)
-        statuses.append(ended(child))
-    stop.set()
-    for each in threads:
-        each.join()
-
-    assert statuses == [0] * 20
+    assert status == 0
 
 
 def ended(child: int) -> int:
@@ -288,6 +285,8 @@ for _ in range(2):
     children.append(child)
 for child in children:
     os.waitpid(child, 0)
+credentials._renewal._keeper.ensure = lambda: False
+credentials.get_frozen_credentials()
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -324,7 +323,7 @@ def test_workers_of_one_server_are_counted_together(
         for family in text_string_to_metric_families(done.stdout.decode())
         for sample in family.samples
     }
-    assert value(found, "rolesanywhere_sign_ins_total", config, result="succeeded") == 2
+    assert value(found, "rolesanywhere_sign_ins_total", config, result="succeeded") == 3
     left = value(found, "rolesanywhere_credentials_expiry_timestamp_seconds", config)
     assert left is not None
     assert left > time.time()
