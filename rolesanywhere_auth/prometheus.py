@@ -39,6 +39,8 @@ __all__ = ["CredentialsCollector"]
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0)
 """Seconds; a sign-in with the default time-outs and attempts ends after 45."""
 RESULTS = ("succeeded", "failed", "skipped")
+PASSING = ("ServiceUnavailableError", "ThrottlingError", "TransportError")
+"""Errors that come and go, and are there as 0 from the beginning."""
 _LABELS = ("role_arn", "profile_arn")
 _TIMES = {
     "rolesanywhere_credentials_expiry_timestamp_seconds": (
@@ -112,8 +114,11 @@ class CredentialsCollector(Collector):
             return
         labels = credentials.labels
         with local_work():
-            for result in RESULTS:  # so that the first one shows as an increase
+            # From 0 to 1 is an increase, from nothing to 1 is none.
+            for result in RESULTS:
                 self._sign_ins.labels(*labels, result)
+            for error in PASSING:
+                self._errors.labels(*labels, error)
         credentials.add_hook(_Hook(self, labels))
 
     def note(self, event: RenewalEvent, labels: Labels) -> None:

@@ -146,6 +146,7 @@ def test_a_scrape_shows_expiry_and_sign_ins(
         assert value(before, name, config) is None
         assert value(after, name, config) == pytest.approx(moment.timestamp())
     error = "rolesanywhere_sign_in_errors_total"
+    assert value(before, error, config, error="ServiceUnavailableError") == 0
     assert value(failed, error, config, error="ServiceUnavailableError") == 1
     seconds = "rolesanywhere_sign_in_duration_seconds"
     assert value(after, f"{seconds}_count", config, result="succeeded") == 1
@@ -184,7 +185,7 @@ def test_open_metrics_and_secrets(
     families = list(open_metrics_families(text))
     names = {label for each in families for sample in each.samples for label in sample.labels}
 
-    assert names == {"role_arn", "profile_arn", "result", "state", "le"}
+    assert names == {"role_arn", "profile_arn", "result", "error", "state", "le"}
     assert all(each.documentation.endswith(".") for each in families)
     for secret in (frozen.access_key, frozen.secret_key, frozen.token):
         assert str(secret) not in text
