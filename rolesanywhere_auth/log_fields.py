@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from rolesanywhere_auth.events import EventKind, Labels, RenewalEvent
+TYPE_CHECKING = False  # a sign-in by `credential-process` needs neither typing nor events
+if TYPE_CHECKING:
+    from rolesanywhere_auth.events import EventKind, Labels, RenewalEvent
 
 
 def log_fields(
