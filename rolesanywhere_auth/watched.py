@@ -114,7 +114,7 @@ class Watched:
 
     def add(self, credentials: Observable) -> bool:
         """Watch *credentials*; False if they are watched already."""
-        if any(each() is credentials for each in self._references):
+        if any(each() is credentials for each in tuple(self._references)):
             return False
         # A list is changed at one stroke, whatever thread reads it.
         self._references.append(weakref.ref(credentials, self._references.remove))
