@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -396,6 +397,29 @@ def test_roles_that_are_not_there(arguments: list[str], reason: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         serve.roles_of(parsed(arguments))
     assert reason in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_signals")
+@pytest.mark.parametrize("asked", [True, False])
+def test_metrics_where_they_are_asked_for(
+    flags: list[str], runtime: Path, tmp_path: Path, asked: bool
+) -> None:
+    """``--metrics`` adds a path for Prometheus, which is not there otherwise."""
+    statuses: list[int] = []
+
+    def scrape(variables: dict[str, str]) -> None:
+        url = variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"].replace("v1/credentials", "metrics")
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                assert b"rolesanywhere_credentials_expiry_timestamp_seconds{" in answer.read()
+                statuses.append(answer.status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+            error.close()
+
+    more = ["--metrics"] if asked else []
+    assert run([*flags, "--port", "0", *more], tmp_path / "export", scrape) == 0
+    assert statuses == [200 if asked else 404]
 
 
 def test_credential_process_does_not_load_the_server() -> None:

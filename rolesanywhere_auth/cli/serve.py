@@ -81,6 +81,11 @@ def _add_places(where: Any) -> None:
         metavar="HOST",
         help="another name by which clients call it; may be repeated",
     )
+    where.add_argument(
+        "--metrics",
+        action="store_true",
+        help="answer GET /metrics for Prometheus; needs the extra prometheus",
+    )
     where.add_argument("--export", metavar="FILE", help="write the environment there, once it runs")
 
 
@@ -214,6 +219,7 @@ def server_of(options: argparse.Namespace) -> CredentialServer:
         unix_socket=options.unix_socket,
         sockets=sockets,
         imds=local if options.imds is None else options.imds,
+        metrics=options.metrics,
         host_names=options.host_name,
         hop_limit=options.hop_limit,
         token_folder=options.token_folder or default_folder(dict(os.environ), name=name),
