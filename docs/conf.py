@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
 
 project = "rolesanywhere-auth"
 author = "the rolesanywhere-auth authors"
@@ -8,6 +12,7 @@ copyright = author
 release = version = installed_version("rolesanywhere-auth")
 
 extensions = [
+    "diagrams",  # beside this file
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -32,13 +37,15 @@ nitpick_ignore_regex = [
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
     (
         "py:.*",
-        r"(Certificate|CircuitState|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
+        r"(Certificate|CircuitState|Contents|EventKind|LeafFiles|Passphrase|PublicKey"
+        r"|ReadOnlyCredentials|Readable|Reference|Service|Source|State)",
     ),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),
 ]
 
+autodoc_mock_imports = ["aiobotocore"]  # it pins a botocore of its own
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
