@@ -35,11 +35,8 @@ nitpick_ignore_regex = [
     ),
     ("py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|[A-Z]\w+Error)"),
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
-    (
-        "py:.*",
-        r"(Certificate|CircuitState|Contents|EventKind|LeafFiles|Passphrase|PublicKey"
-        r"|ReadOnlyCredentials|Readable|Reference|Service|Source|State)",
-    ),
+    ("py:.*", r"(Certificate|CircuitState|Contents|EventKind|LeafFiles|Passphrase|PublicKey)"),
+    ("py:.*", r"(ReadOnlyCredentials|Readable|Reference|Service|Source|State)"),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),
