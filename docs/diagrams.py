@@ -114,7 +114,7 @@ def boxes(source: str, *, title: str) -> str:
             words, first, last = match[1], int(match[2]), int(match[3])
             top = TOP + first * ROW - 26
             frames.box(4, top, WIDTH - 8, (last - first) * ROW + 106, dashed=True)
-            frames.text(WIDTH / 2, top, [f" {words} "])
+            frames.text(WIDTH / 2, frames.bottom, [words])
         elif match := re.fullmatch(r"(\w+): (.+) @ (\d) (\d+)", line):
             lines = wrapped(match[2], BOX_WIDTH - 12)
             height = len(lines) * LINE + 16
@@ -139,11 +139,12 @@ def _connect(
     words: str,
 ) -> None:
     (x1, y1, height1), (x2, y2, height2) = start, end
-    if y1 == y2:  # side by side: the words stand above the short line
+    if y1 == y2:  # side by side: the words stand above the line, which is short
         side = BOX_WIDTH / 2 if x2 > x1 else -BOX_WIDTH / 2
         canvas.arrow((x1 + side, y1), (x2 - side, y2))
-        lines = wrapped(words, 110)
-        canvas.text((x1 + x2) / 2, y1 - height1 / 2 - len(lines) * LINE + 2, lines)
+        fits = len(words) * CHARACTER < 200 - BOX_WIDTH
+        above = 14 if fits else max(height1, height2) / 2 + 10
+        canvas.text((x1 + x2) / 2, y1 - above, [words])
         return
     down = 1 if y2 > y1 else -1
     shift = 0 if x1 == x2 else 40 * (1 if x2 > x1 else -1)
