@@ -40,6 +40,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(Certificate|CircuitState|Contents|EventKind|LeafFiles|Passphrase|PublicKey)"),
     ("py:.*", r"(ReadOnlyCredentials|Readable|Reference|Service|Source|State)"),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
+    ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
+    ("py:.*", r"(CollectorRegistry|MeterProvider|TracerProvider|Target|(trace|metrics)\.\w+)"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),
 ]
