@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 REFERENCE = (DOCS / "reference.md").read_text(encoding="utf-8")
-PUBLIC = ("__init__", "aio", "serve/__init__", "testing/__init__")
+PUBLIC = ("__init__", "aio", "otel", "prometheus", "serve/__init__", "testing/__init__")
 """The modules that programs import from."""
 
 
