@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``credential_process = aws_signing_helper credential-process …``, read instead of run.
 
 The flags are those of our own command, `_flags`: what that can serve, this can.

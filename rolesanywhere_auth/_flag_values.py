@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the flags say, as the library takes it."""
 
 from __future__ import annotations

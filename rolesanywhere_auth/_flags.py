@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flags of AWS's ``aws_signing_helper`` 1.8, and what they mean here.
 
 One table for all commands, and for a ``credential_process`` that is read instead of run: a flag

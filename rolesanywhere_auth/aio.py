@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """aiobotocore sessions that sign in by certificate, without blocking the event loop.
 
 The renewal is the same as everywhere: `RolesAnywhereCredentials` with its background

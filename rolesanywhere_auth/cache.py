@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`HostCache`: one session for all processes of a host, in a private folder.
 
 Off unless asked for. It serves many short-lived processes of one user, such as

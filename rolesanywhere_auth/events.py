@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be observed of renewal: events as they happen, and the state of health."""
 
 from __future__ import annotations

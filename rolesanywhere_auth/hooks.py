@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who is told of sign-ins and of their requests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``Identity``: one certificate, its intermediates and its key, checked to fit together."""
 
 from __future__ import annotations

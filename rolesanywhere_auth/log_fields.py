@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields of log records, for formatters that write JSON; named as in events and `Health`.
 
 Each value is a text or a number, and none holds a secret: of an error it is the class, as the

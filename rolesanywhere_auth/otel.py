@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces and metrics by OpenTelemetry (extra ``otel``): `CredentialsTelemetry`.
 
 Attributes whose names do not begin with ``rolesanywhere`` are those of OpenTelemetry's semantic

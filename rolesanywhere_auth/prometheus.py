@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics for Prometheus (extra ``prometheus``): `CredentialsCollector`."""
 
 from __future__ import annotations

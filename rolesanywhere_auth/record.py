@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of the credentials: the present ones, how signing in went, what was told of it.
 
 Nothing here waits, locks or starts anything; `rolesanywhere_auth.renewal` does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who renews: one sign-in at a time, in the background, and what callers get meanwhile.
 
 When to renew is `rolesanywhere_auth.schedule`; the thread is `rolesanywhere_auth.keeper`.

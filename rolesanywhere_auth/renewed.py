@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RenewedCredentials`: a botocore credentials object over a `Renewal`."""
 
 from __future__ import annotations

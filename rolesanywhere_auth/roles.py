@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`assume_role()`: a role of another account, by the role that a certificate gave."""
 
 from __future__ import annotations

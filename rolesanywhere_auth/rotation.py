@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notice that certificate and key files were replaced, and that a certificate runs out.
 
 Files are compared by ``stat``, symbolic links followed: that sees a rename over

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The credentials that metrics are about, and how these stand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth credential-process``: one sign-in, printed for AWS SDKs and tools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth read-certificate-data``: what a certificate says that signing in needs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth serve``: credentials for programs in any language, over HTTP."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth sign-string``: a signature over a fixed text, to try a key with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth update``: keeps a profile of the shared credentials file fresh."""
 
 from __future__ import annotations

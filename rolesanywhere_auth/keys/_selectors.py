@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which certificate of an operating system's store is meant: the language of ``store:``.
 
 ``store:[PLACE][?KEY=VALUE[&KEY=VALUE…]]``. A certificate must fit all that is said:

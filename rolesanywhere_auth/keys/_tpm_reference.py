@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tpm:`` and ``handle:`` references: which key of a TPM is meant, and how to reach it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``store:``: certificates with their keys in the store that the operating system has for them.
 
 Windows' certificate stores (``windows.py``) and the macOS Keychain (``macos.py``): what they have

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys in a TPM 2.0, by ``tpm2-pytss``: at a persistent handle, or in a TSS2 key file.
 
 References::

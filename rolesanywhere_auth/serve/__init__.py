@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Credentials for programs in any language, over HTTP on this machine: `CredentialServer`."""
 
 from __future__ import annotations

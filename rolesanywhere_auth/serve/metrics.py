@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server tells Prometheus; only for a server that is asked to."""
 
 from __future__ import annotations

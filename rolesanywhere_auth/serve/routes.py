@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server answers to whom; no I/O.
 
 Two protocols lead to the same credentials:

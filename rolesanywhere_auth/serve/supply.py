@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One role's credentials for a server whose loop must not wait."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's own HTTP and HTTPS server on loopback, from the standard library alone."""
 
 from __future__ import annotations
