@@ -141,10 +141,26 @@ def make_development_ca(
         lifetime: Of a new one.
 
     Raises:
-        ConfigurationError: There is a certificate without its key.
+        ConfigurationError: There is no such key type.
         IdentityError: What is there cannot be read, or does not belong together.
         OSError: The folder cannot be written.
     """
+    authority = open_development_ca(
+        folder, now=now, common_name=common_name, key_type=key_type, lifetime=lifetime
+    )
+    write_development_ca(authority, folder)
+    return authority
+
+
+def open_development_ca(
+    folder: str | os.PathLike[str],
+    *,
+    now: datetime,
+    common_name: str = "Development CA",
+    key_type: KeyType = "ec-p256",
+    lifetime: timedelta = timedelta(days=3650),
+) -> Authority:
+    """As `make_development_ca`, but a new one is not written yet."""
     certificate, key_file = Path(folder) / CA_CERTIFICATE, Path(folder) / CA_KEY
     if certificate.exists():
         return Authority.load(certificate, key_file)
@@ -153,9 +169,15 @@ def make_development_ca(
     builder = _builder(name, key.public_key(), now=now, lifetime=lifetime).issuer_name(name)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(ca=True), critical=True)
-    made = builder.sign(key, hashes.SHA256())
-    write_new(certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    return Authority(certificate=made, key=key)
+    return Authority(certificate=builder.sign(key, hashes.SHA256()), key=key)
+
+
+def write_development_ca(authority: Authority, folder: str | os.PathLike[str]) -> None:
+    """Write what `open_development_ca` made, as far as it is not there."""
+    certificate, key_file = Path(folder) / CA_CERTIFICATE, Path(folder) / CA_KEY
+    if not certificate.exists():
+        _write_key(key_file, authority.key)
+        write_new(certificate, authority.certificate_pem, mode=0o644)
 
 
 def issue_leaf(
@@ -204,12 +226,9 @@ def issue_leaf(
     attributes += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in organizational_units]
     attributes.append((NameOID.COMMON_NAME, common_name))
     subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
-    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
     ca = authority.certificate
-    if now + lifetime > ca.not_valid_after_utc:
-        builder = _builder(
-            subject, key.public_key(), now=now, lifetime=ca.not_valid_after_utc - now
-        )
+    lifetime = min(lifetime, ca.not_valid_after_utc - now)
+    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
     builder = builder.issuer_name(ca.subject)
     builder = builder.add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
@@ -225,6 +244,7 @@ def issue_leaf(
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     made = builder.sign(authority.key, authority.signing_hash)
+    _write_key(files.private_key, key)
     write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return files
 
@@ -286,7 +306,7 @@ def _occupied(path: Path) -> ConfigurationError:
 
 
 def _key(path: Path, key_type: KeyType) -> Any:
-    """A new private key, written to *path*; or the one of a run that was interrupted."""
+    """A new private key; or the one that an interrupted run left in *path*."""
     if path.exists():
         return load_key(
             open_contents(read_material(path, role="private_key"), passphrase=None),
@@ -299,13 +319,19 @@ def _key(path: Path, key_type: KeyType) -> Any:
         key = rsa.generate_private_key(65537, int(key_type[4:]))
     else:
         raise ConfigurationError(f"no key type {key_type!r}: there are {', '.join(KEY_TYPES)}")
+    return key
+
+
+def _write_key(path: Path, key: Any) -> None:
+    """Write the key, unless it came from there."""
+    if path.exists():
+        return
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
     write_new(path, pem, mode=0o600)
-    return key
 
 
 def _builder(

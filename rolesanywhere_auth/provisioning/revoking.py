@@ -116,6 +116,15 @@ def plan_revoke(
     )
 
 
+def trust_anchors_of(authority: Authority, admin: Admin) -> list[str]:
+    """The ARNs of the trust anchors that hold this CA's certificate, or that of the CA above it.
+
+    Raises:
+        ProvisioningError: There is none, or AWS refused to tell.
+    """
+    return [anchor["trustAnchorArn"] for anchor in _anchors(authority, Inventory(admin), ())]
+
+
 def _of(authority: Authority, found: Sequence[dict[str, Any]]) -> list[_Imported]:
     """Those of *found* that are lists of this CA, by its signature."""
     loaded = [(item, load_crl(item["crlData"])) for item in found]
