@@ -36,7 +36,7 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
     anchors = inventory.made_by(name, "trustAnchor")
     steps += [
         Step(
-            sign="~",
+            sign="-",
             title=f"trust anchor {item['name']}: disable",
             service="rolesanywhere",
             operation="disable_trust_anchor",
