@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -67,7 +68,8 @@ class Admin:
 
         Args:
             profile: A profile of the AWS config; by default that of the environment.
-            region: Where trust anchor and profile are; by default that of the profile.
+            region: Where trust anchor and profile are; by default ``AWS_REGION``, as in the AWS
+                CLI, then what boto3 finds.
             endpoint_url: Of Roles Anywhere, instead of botocore's settings and rules.
             iam_endpoint_url: Of IAM, likewise.
             sts_endpoint_url: Of STS, likewise.
@@ -78,6 +80,7 @@ class Admin:
         import boto3
 
         try:
+            region = region or os.environ.get("AWS_REGION")
             session = boto3.Session(profile_name=profile, region_name=region)
             clients = {
                 name: _client(session, name, url)
