@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID
 
@@ -80,12 +79,8 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList | None:
 
 def is_of(crl: x509.CertificateRevocationList, authority: Authority) -> bool:
     """Whether *authority* signed *crl*."""
-    if crl.issuer != authority.certificate.subject:
-        return False
-    try:
-        return crl.is_signature_valid(authority.key.public_key())
-    except (TypeError, ValueError, UnsupportedAlgorithm):
-        return False
+    named = crl.issuer == authority.certificate.subject
+    return named and crl.is_signature_valid(authority.key.public_key())
 
 
 def number_of(crl: x509.CertificateRevocationList) -> int:

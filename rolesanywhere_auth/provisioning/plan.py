@@ -73,15 +73,14 @@ class Plan:
 
     def __str__(self) -> str:
         """For people: each step, each difference, and what stays."""
-        lines = [self.title, ""]
-        lines += [f"  = {kept}" for kept in self.kept]
+        lines = [f"  = {kept}" for kept in self.kept]
         for step in self.steps:
             lines.append(f"  {step.sign} {step.title}")
             lines += [f"      {detail}" for detail in step.details]
         lines += [f"  ! {note}" for note in self.notes]
         count = len(self.steps)
-        return "\n".join([*lines, "", f"{count} step{'s' if count != 1 else ''}." if count else
-                          "Nothing to do."])  # fmt: skip
+        end = f"{count} step{'s' if count > 1 else ''}." if count else "Nothing to do."
+        return "\n".join([self.title, "", *lines, *([""] if lines else []), end])
 
 
 def apply(

@@ -181,6 +181,17 @@ def test_profile_is_updated_in_place(account, cas):
     assert profile["managedPolicyArns"] == []
 
 
+def test_broken_session_policy_is_replaced(account, cas):
+    """What somebody wrote into the profile that is no JSON is shown, and replaced."""
+    _, arns = set_up(account, wanted(account, cas))
+    profile = arns["profile_arn"].rpartition("/")[2]
+    account.rolesanywhere.update_profile(profileId=profile, sessionPolicy="{broken")
+
+    plan, _ = set_up(account, wanted(account, cas))
+
+    assert "sessionPolicy:\n        - {broken\n        + {\n" in str(plan)
+
+
 def test_disabled_things_of_ours_are_enabled(account, cas):
     """What somebody disabled is enabled again, as the plan says."""
     _, arns = set_up(account, wanted(account, cas))
@@ -226,6 +237,7 @@ def test_interrupted_at_every_step_it_is_taken_up(account, cas):
         assert account.snapshot() == undisturbed, f"{when} {number}"
 
 
+@pytest.mark.extended
 def test_interrupted_change_is_taken_up(account, cas):
     """The same for a change of everything, with the profile replaced."""
     set_up(account, wanted(account, cas))
