@@ -33,6 +33,7 @@ def everything(account, admin, cas):
         blueprint = Blueprint(
             name="app",
             ca_bundle=cas[number] / "ca.pem",
+            require={"x509Subject/CN": f"app-{number}"},
             policy_arns=account.policies[number:],
             session_duration=3600 * (number + 1),
         )

@@ -21,6 +21,8 @@ from rolesanywhere_auth import (
     Identity,
     IdentityError,
     MissingExtraError,
+    MissingPermissionError,
+    ProvisioningError,
     RenewalEvent,
     RenewalHook,
     RolesAnywhereConfig,
@@ -41,6 +43,21 @@ from rolesanywhere_auth import (
     join_chain,
 )
 from rolesanywhere_auth.keys import PublicKey
+from rolesanywhere_auth.provisioning import (
+    Admin,
+    Authority,
+    Blueprint,
+    LeafFiles,
+    Plan,
+    apply,
+    issue_leaf,
+    make_development_ca,
+    parse_serial,
+    plan_revoke,
+    plan_setup,
+    plan_teardown,
+    verify_revoked,
+)
 from rolesanywhere_auth.serve import CredentialServer
 
 version: str = rolesanywhere_auth.__version__
@@ -246,3 +263,30 @@ def serves(config: RolesAnywhereConfig, credentials: RolesAnywhereCredentials) -
         variables: dict[str, str] = server.environment("a")
         assert variables
         return server.url
+
+
+# Setting up AWS.
+
+admin: Admin = Admin.from_profile("administrator", region="eu-west-1")
+moment: datetime = datetime.now()
+plan: Plan = plan_setup(
+    Blueprint(
+        name="app",
+        ca_bundle=Path("ca.pem"),
+        require={"x509Subject/CN": ["a", "b"], "x509SAN/DNS": "c"},
+        policy_arns=["arn:…"],
+        session_policy={"Statement": []},
+        session_duration=timedelta(hours=1),
+    ),
+    admin,
+    now=moment,
+)
+arns: dict[str, str] = apply(plan, admin, on_step=lambda step: print(step.title))
+ca: Authority = make_development_ca("pki", now=moment, key_type="ec-p384")
+files: LeafFiles = issue_leaf(ca, Path("pki"), common_name="app", now=moment, dns_names=["x"])
+revocation: Plan = plan_revoke(
+    ca, [parse_serial("0a:1b")], admin, now=moment, next_update=moment, reason="superseded"
+)
+refusal: AccessDeniedError = verify_revoked(least, sleep=print, attempts=2)
+done: bool = bool(plan_teardown("app", admin))
+lacking: type[ProvisioningError] = MissingPermissionError
