@@ -195,8 +195,10 @@ def _denied(code: str, text: str, service: str, operation: str) -> MissingPermis
     fix = f"Allow {action} on {resource or 'it'} in a policy of {who[1] if who else 'the caller'}."
     if "explicit deny" in text:
         fix = "An explicit Deny stands in the way, which no Allow overrules."
+    elif found is None:
+        fix = f"If the reason is not what follows, {fix[0].lower()}{fix[1:]}"
     return MissingPermissionError(
-        f"{service}:{operation} was refused for want of the permission {action}. {fix} AWS says: "
+        f"{service}:{operation} was refused; it takes the permission {action}. {fix} AWS says: "
         f"{text}",
         code=code,
         action=action,

@@ -222,31 +222,35 @@ def issue_leaf(
     if files.certificate.exists():
         raise _occupied(files.certificate)
     key = _key(files.private_key, key_type)
-    attributes = [(NameOID.ORGANIZATION_NAME, organization)] if organization else []
-    attributes += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in organizational_units]
-    attributes.append((NameOID.COMMON_NAME, common_name))
-    subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
-    ca = authority.certificate
-    lifetime = min(lifetime, ca.not_valid_after_utc - now)
-    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
-    builder = builder.issuer_name(ca.subject)
-    builder = builder.add_extension(
-        x509.BasicConstraints(ca=False, path_length=None), critical=True
-    )
-    builder = builder.add_extension(_usage(ca=False), critical=True)
-    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-    builder = builder.add_extension(purpose, critical=False)
-    builder = builder.add_extension(authority_key_id(authority), critical=False)
+    parts = [(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    parts += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in organizational_units]
+    parts.append((NameOID.COMMON_NAME, common_name))
     names = [
         *(x509.DNSName(each) for each in dns_names),
         *(x509.UniformResourceIdentifier(each) for each in uris),
     ]
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    made = builder.sign(authority.key, authority.signing_hash)
+    lifetime = min(lifetime, authority.certificate.not_valid_after_utc - now)
+    subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
+    made = _signed_leaf(builder, authority, names)
     _write_key(files.private_key, key)
     write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return files
+
+
+def _signed_leaf(
+    builder: x509.CertificateBuilder, authority: Authority, names: list[x509.GeneralName]
+) -> x509.Certificate:
+    builder = builder.issuer_name(authority.certificate.subject)
+    constraints = x509.BasicConstraints(ca=False, path_length=None)
+    builder = builder.add_extension(constraints, critical=True)
+    builder = builder.add_extension(_usage(ca=False), critical=True)
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    builder = builder.add_extension(purpose, critical=False)
+    builder = builder.add_extension(authority_key_id(authority), critical=False)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(authority.key, authority.signing_hash)
 
 
 def authority_key_id(authority: Authority) -> x509.AuthorityKeyIdentifier:

@@ -127,11 +127,7 @@ def build_crl(
     builder = builder.add_extension(authority_key_id(authority), critical=False)
     number = x509.CRLNumber(max(map(number_of, existing), default=0) + 1)
     builder = builder.add_extension(number, critical=False)
-    entries: dict[int, x509.RevokedCertificate] = {}
-    for crl in existing:
-        _check_plain(crl)
-        for entry in crl:
-            entries.setdefault(entry.serial_number, entry)
+    entries = _entries(existing)
     for serial in serials:
         entries.setdefault(serial, _entry(serial, REASONS[reason], now))
     for entry in entries.values():
@@ -144,6 +140,18 @@ def build_crl(
             "Change to a new CA, or to short-lived certificates."
         )
     return made
+
+
+def _entries(
+    existing: Sequence[x509.CertificateRevocationList],
+) -> dict[int, x509.RevokedCertificate]:
+    """All entries, by serial number; of two for one, the first list's."""
+    found: dict[int, x509.RevokedCertificate] = {}
+    for crl in existing:
+        _check_plain(crl)
+        for entry in crl:
+            found.setdefault(entry.serial_number, entry)
+    return found
 
 
 def pem_of(crl: x509.CertificateRevocationList) -> bytes:

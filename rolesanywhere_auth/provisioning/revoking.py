@@ -85,35 +85,89 @@ def plan_revoke(
     steps: list[Step] = []
     kept: list[str] = []
     for anchor in _anchors(authority, inventory, trust_anchor_arns):
-        found = [
-            crl for crl in inventory.all("crl") if crl["trustAnchorArn"] == anchor["trustAnchorArn"]
-        ]
-        mine = _of(authority, found)
-        ready = [each for each in mine if each.does(serials, now=now)]
+        place = _Place(anchor, inventory, authority)
+        ready = [each for each in place.mine if each.does(serials, now=now)]
         enabled = [each for each in ready if each.detail["enabled"]]
         if enabled:
             kept.append(f"already on the CRL {enabled[0].detail['crlArn']}, which is enabled")
-            continue
-        if ready:
+        elif ready:
             steps.append(_enabling(ready[0].detail))
-            continue
-        lists = [each.crl for each in mine]
-        made = build_crl(
-            authority, serials, existing=lists, reason=reason, now=now, next_update=next_update
-        )
-        details = _details(made, lists, serials, reason)
-        if mine:
-            steps += _update(mine, made, details)
-            continue
-        _check_room(anchor, found, authority)
-        setup = inventory.setup_of(anchor["trustAnchorArn"])
-        steps.append(_import(anchor, authority, made, details=details, setup=setup))
+        else:
+            lists = [each.crl for each in place.mine]
+            made = build_crl(
+                authority, serials, existing=lists, reason=reason, now=now, next_update=next_update
+            )
+            steps += place.steps(made, _details(made, lists, serials, reason))
     return Plan(
         title=f"Revocation at {authority.name} in account {admin.account_id}, {admin.region}",
         steps=tuple(steps),
         kept=tuple(kept),
         notes=("sessions that were given out live on until they expire",) if steps else (),
     )
+
+
+class _Place:
+    """A trust anchor, its CRLs, and those of them that are lists of this CA."""
+
+    def __init__(self, anchor: dict[str, Any], inventory: Inventory, authority: Authority) -> None:
+        self._arn: str = anchor["trustAnchorArn"]
+        self._inventory = inventory
+        self._authority = authority
+        self._found = [c for c in inventory.all("crl") if c["trustAnchorArn"] == self._arn]
+        loaded = [(item, load_crl(item["crlData"])) for item in self._found]
+        self.mine = [
+            _Imported(item, crl)
+            for item, crl in loaded
+            if crl is not None and is_of(crl, authority)
+        ]
+
+    def steps(self, made: x509.CertificateRevocationList, details: tuple[str, ...]) -> list[Step]:
+        """What makes *made* count here."""
+        if self.mine:
+            return self._update(made, details)
+        self._check_room()
+        return [self._import(made, details)]
+
+    def _update(self, made: x509.CertificateRevocationList, details: tuple[str, ...]) -> list[Step]:
+        target = next((m for m in self.mine if m.detail["enabled"]), self.mine[0]).detail
+        step = Step(
+            sign="~",
+            title=f"CRL {target['crlArn']}",
+            service="rolesanywhere",
+            operation="update_crl",
+            parameters={"crlId": target["crlId"], "crlData": pem_of(made)},
+            details=details,
+        )
+        return [step] if target["enabled"] else [step, _enabling(target)]
+
+    def _check_room(self) -> None:
+        if len(self._found) < MAX_FOR_ANCHOR:
+            return
+        arns = tuple(crl["crlArn"] for crl in self._found)
+        raise ResourceConflictError(
+            f"the trust anchor {self._arn} has {len(arns)} CRLs, none of {self._authority.name}, "
+            f"and AWS takes no more than {MAX_FOR_ANCHOR}: {', '.join(arns)}. Delete one that is "
+            "not needed, or disable the trust anchor to keep everybody out.",
+            arns=arns,
+        )
+
+    def _import(self, made: x509.CertificateRevocationList, details: tuple[str, ...]) -> Step:
+        name = re.sub(r"[^ A-Za-z0-9_-]+", " ", f"CRL of {self._authority.name}")[:255].strip()
+        setup = self._inventory.setup_of(self._arn)
+        return Step(
+            sign="+",
+            title=f"CRL of {self._authority.name} for {self._arn}",
+            service="rolesanywhere",
+            operation="import_crl",
+            parameters={
+                "name": name,
+                "crlData": pem_of(made),
+                "trustAnchorArn": self._arn,
+                "enabled": True,
+                "tags": [{"key": TAG, "value": setup}] if setup else [],
+            },
+            details=details,
+        )
 
 
 def trust_anchors_of(authority: Authority, admin: Admin) -> list[str]:
@@ -123,14 +177,6 @@ def trust_anchors_of(authority: Authority, admin: Admin) -> list[str]:
         ProvisioningError: There is none, or AWS refused to tell.
     """
     return [anchor["trustAnchorArn"] for anchor in _anchors(authority, Inventory(admin), ())]
-
-
-def _of(authority: Authority, found: Sequence[dict[str, Any]]) -> list[_Imported]:
-    """Those of *found* that are lists of this CA, by its signature."""
-    loaded = [(item, load_crl(item["crlData"])) for item in found]
-    return [
-        _Imported(item, crl) for item, crl in loaded if crl is not None and is_of(crl, authority)
-    ]
 
 
 def _anchors(
@@ -191,21 +237,6 @@ def _details(
     )
 
 
-def _update(
-    mine: Sequence[_Imported], made: x509.CertificateRevocationList, details: tuple[str, ...]
-) -> list[Step]:
-    target = next((each for each in mine if each.detail["enabled"]), mine[0]).detail
-    step = Step(
-        sign="~",
-        title=f"CRL {target['crlArn']}",
-        service="rolesanywhere",
-        operation="update_crl",
-        parameters={"crlId": target["crlId"], "crlData": pem_of(made)},
-        details=details,
-    )
-    return [step] if target["enabled"] else [step, _enabling(target)]
-
-
 def _enabling(target: dict[str, Any]) -> Step:
     return Step(
         sign="~",
@@ -213,45 +244,6 @@ def _enabling(target: dict[str, Any]) -> Step:
         service="rolesanywhere",
         operation="enable_crl",
         parameters={"crlId": target["crlId"]},
-    )
-
-
-def _check_room(
-    anchor: dict[str, Any], found: Sequence[dict[str, Any]], authority: Authority
-) -> None:
-    if len(found) < MAX_FOR_ANCHOR:
-        return
-    arns = tuple(crl["crlArn"] for crl in found)
-    raise ResourceConflictError(
-        f"the trust anchor {anchor['trustAnchorArn']} has {len(found)} CRLs, none of "
-        f"{authority.name}, and AWS takes no more than {MAX_FOR_ANCHOR}: {', '.join(arns)}. Delete "
-        "one that is not needed, or disable the trust anchor to keep everybody out.",
-        arns=arns,
-    )
-
-
-def _import(
-    anchor: dict[str, Any],
-    authority: Authority,
-    made: x509.CertificateRevocationList,
-    *,
-    details: tuple[str, ...],
-    setup: str | None,
-) -> Step:
-    name = re.sub(r"[^ A-Za-z0-9_-]+", " ", f"CRL of {authority.name}")[:255].strip()
-    return Step(
-        sign="+",
-        title=f"CRL of {authority.name} for {anchor['trustAnchorArn']}",
-        service="rolesanywhere",
-        operation="import_crl",
-        parameters={
-            "name": name,
-            "crlData": pem_of(made),
-            "trustAnchorArn": anchor["trustAnchorArn"],
-            "enabled": True,
-            "tags": [{"key": TAG, "value": setup}] if setup else [],
-        },
-        details=details,
     )
 
 

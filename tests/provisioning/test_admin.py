@@ -124,7 +124,13 @@ def refusal(code, message):
             "arn:r",
             "An explicit Deny stands in the way",
         ),
-        ("AccessDeniedException", "No", "iam:GetRole", None, "Allow iam:GetRole on it in a policy"),
+        (
+            "AccessDeniedException",
+            "No",
+            "iam:GetRole",
+            None,
+            "If the reason is not what follows, allow iam:GetRole on it in a policy",
+        ),
     ],
 )
 def test_denied(code, message, action, resource, said):

@@ -268,7 +268,7 @@ def serves(config: RolesAnywhereConfig, credentials: RolesAnywhereCredentials) -
 # Setting up AWS.
 
 admin: Admin = Admin.from_profile("administrator", region="eu-west-1")
-moment: datetime = datetime.now()
+moment: datetime = datetime.fromtimestamp(0).astimezone()
 plan: Plan = plan_setup(
     Blueprint(
         name="app",
@@ -281,7 +281,7 @@ plan: Plan = plan_setup(
     admin,
     now=moment,
 )
-arns: dict[str, str] = apply(plan, admin, on_step=lambda step: print(step.title))
+arns: dict[str, str] = apply(plan, admin, on_step=lambda step: step.title)
 ca: Authority = make_development_ca("pki", now=moment, key_type="ec-p384")
 files: LeafFiles = issue_leaf(ca, Path("pki"), common_name="app", now=moment, dns_names=["x"])
 revocation: Plan = plan_revoke(
