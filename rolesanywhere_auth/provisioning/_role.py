@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rolesanywhere_auth.errors import ResourceConflictError
+from rolesanywhere_auth.errors import ProvisioningError, ResourceConflictError
 from rolesanywhere_auth.provisioning._draft import Draft, change, differences, known
 from rolesanywhere_auth.provisioning.blueprint import PATH, TAG, trust_policy
 from rolesanywhere_auth.provisioning.inventory import Role, normal
@@ -15,10 +15,7 @@ def plan_role(draft: Draft, anchor: str | Later) -> str | Later:
     """Keep, adopt, change or make the role; its ARN."""
     wanted = draft.blueprint
     if wanted.role_arn is not None:
-        draft.notes.append(
-            "the role is not changed: see that its trust policy fits the trust anchor"
-        )
-        return draft.keep(ROLE, wanted.role_arn, "adopt role")
+        return _given_role(draft, wanted.role_arn)
     name = wanted.role_name or wanted.name
     policy = trust_policy(wanted, account_id=draft.account_id, anchor=anchor)
     duration = max(3600, wanted.seconds)
@@ -35,6 +32,16 @@ def plan_role(draft: Draft, anchor: str | Later) -> str | Later:
         "(role_name=, --role-name), or use it as it is (role_arn=, --role-arn).",
         arns=(role.arn,),
     )
+
+
+def _given_role(draft: Draft, arn: str) -> str:
+    if not draft.inventory.has_role(arn):
+        raise ProvisioningError(
+            f"there is no role {arn} in account {draft.account_id}: a profile takes roles of its "
+            "own account, by their full ARNs. Look with: aws iam list-roles"
+        )
+    draft.notes.append("the role is not changed: see that its trust policy fits the trust anchor")
+    return draft.keep(ROLE, arn, "adopt role")
 
 
 def _is_as_wanted(draft: Draft, role: Role, policy: Any, duration: int) -> bool:

@@ -206,8 +206,7 @@ def issue_leaf(
         file_name: NAME; *common_name* by default.
         organization: O of the subject.
         organizational_units: One OU each.
-        dns_names: Subject alternative names.
-        uris: The same.
+        dns_names: Subject alternative names, as *uris*.
         key_type: Of the new key.
         lifetime: At most that of the CA.
 
@@ -222,20 +221,22 @@ def issue_leaf(
     if files.certificate.exists():
         raise _occupied(files.certificate)
     key = _key(files.private_key, key_type)
-    parts = [(NameOID.ORGANIZATION_NAME, organization)] if organization else []
-    parts += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in organizational_units]
-    parts.append((NameOID.COMMON_NAME, common_name))
-    names = [
-        *(x509.DNSName(each) for each in dns_names),
-        *(x509.UniformResourceIdentifier(each) for each in uris),
-    ]
+    names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns_names]
+    names += [x509.UniformResourceIdentifier(each) for each in uris]
     lifetime = min(lifetime, authority.certificate.not_valid_after_utc - now)
-    subject = x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+    subject = _subject(common_name, organization, organizational_units)
     builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
     made = _signed_leaf(builder, authority, names)
     _write_key(files.private_key, key)
     write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return files
+
+
+def _subject(common_name: str, organization: str | None, units: Sequence[str]) -> x509.Name:
+    parts = [(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    parts += [(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+    parts.append((NameOID.COMMON_NAME, common_name))
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
 
 
 def _signed_leaf(

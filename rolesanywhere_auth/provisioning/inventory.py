@@ -93,6 +93,11 @@ class Inventory:
             policy_arns=tuple(policy["PolicyArn"] for policy in attached),
         )
 
+    def has_role(self, arn: str) -> bool:
+        """Whether there is the role with this ARN."""
+        found = self._admin.find("iam", "get_role", RoleName=arn.rpartition("/")[2])
+        return found is not None and found["Role"]["Arn"] == arn
+
     def roles_made_by(self, setup: str) -> list[Role]:
         """The roles that *setup* made."""
         listed = self._admin.listed("iam", "list_roles", "Roles", PathPrefix=PATH)

@@ -61,9 +61,8 @@ def plan_revoke(
     """Plan to put *serials* on the CRL of each trust anchor that trusts their CA.
 
     A CRL belongs to one trust anchor: another one of the same CA still takes the certificate.
-    So all of them are planned for, unless *trust_anchor_arns* names some. A list of the CA
-    that is there is replaced by its successor, which keeps all entries; a second one is not
-    added, as AWS takes two for a trust anchor, of whichever CAs.
+    A list of the CA that is there is replaced by its successor, which keeps all entries; a
+    second one is not added, as AWS takes two for a trust anchor, of whichever CAs.
 
     Args:
         authority: The CA that issued the certificates.
@@ -72,13 +71,11 @@ def plan_revoke(
         now: The time, aware.
         next_update: When the lists are to be replaced, aware.
         reason: A name in `crl.REASONS`.
-        trust_anchor_arns: Only these; needed where the CA stands more than one below
-            the trust anchor's certificate, or that is a CA of AWS Private CA.
+        trust_anchor_arns: Only these; by default those that hold the CA or the one above it.
 
     Raises:
         ConfigurationError: Something given cannot be.
-        ResourceConflictError: A trust anchor has two CRLs of other CAs, or one that other
-            software makes.
+        ResourceConflictError: CRLs of others are in the way.
         ProvisioningError: There is no such trust anchor, or AWS refused to tell.
     """
     inventory = Inventory(admin)
@@ -86,12 +83,11 @@ def plan_revoke(
     kept: list[str] = []
     for anchor in _anchors(authority, inventory, trust_anchor_arns):
         place = _Place(anchor, inventory, authority)
-        ready = [each for each in place.mine if each.does(serials, now=now)]
-        enabled = [each for each in ready if each.detail["enabled"]]
-        if enabled:
-            kept.append(f"already on the CRL {enabled[0].detail['crlArn']}, which is enabled")
-        elif ready:
-            steps.append(_enabling(ready[0].detail))
+        ready = place.ready(serials, now=now)
+        if ready is not None and ready["enabled"]:
+            kept.append(f"already on the CRL {ready['crlArn']}, which is enabled")
+        elif ready is not None:
+            steps.append(_enabling(ready))
         else:
             lists = [each.crl for each in place.mine]
             made = build_crl(
@@ -120,6 +116,11 @@ class _Place:
             for item, crl in loaded
             if crl is not None and is_of(crl, authority)
         ]
+
+    def ready(self, serials: Collection[int], *, now: datetime) -> dict[str, Any] | None:
+        """A list that needs no change, an enabled one if there is one."""
+        found = [each.detail for each in self.mine if each.does(serials, now=now)]
+        return max(found, key=lambda detail: bool(detail["enabled"]), default=None)
 
     def steps(self, made: x509.CertificateRevocationList, details: tuple[str, ...]) -> list[Step]:
         """What makes *made* count here."""

@@ -53,8 +53,12 @@ def terminal(answer):
     return os.fdopen(slave, "r"), master
 
 
-def test_from_nothing_to_a_session_and_back(command, account):
-    """Set up, sign in by what is printed, revoke, verify, tear down: the account is as before."""
+def test_from_nothing_to_a_session_and_back(command, account, caplog):
+    """Set up, sign in by what is printed, revoke, verify, tear down: the account is as before.
+
+    Even at DEBUG no line of a key is logged or printed.
+    """
+    caplog.set_level("DEBUG")
     before = account.snapshot()
     done = command(*SET_UP, "--yes", own_clients=True)
 
@@ -82,9 +86,14 @@ def test_from_nothing_to_a_session_and_back(command, account):
     assert done.status == 0, done.err
     assert done.out == f"Verified: Certificate revoked, says {config.trust_anchor_arn}\n"
 
-    done = command("teardown", "app", "--yes")
-    assert (done.status, done.out) == (0, "")
+    gone = command("teardown", "app", "--yes")
+    assert (gone.status, gone.out) == (0, "")
     assert account.snapshot() == before
+    told = caplog.text + again.out + again.err + done.out + done.err + gone.err
+    for key in Path("pki").glob("*.key"):
+        for line in key.read_text().splitlines()[1:-1]:
+            assert line not in told
+    assert "ImportCrl" in caplog.text
 
 
 def test_dry_run_changes_nothing(command, account):

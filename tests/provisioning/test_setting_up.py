@@ -352,6 +352,19 @@ def test_given_role_is_never_changed(account, cas):
     assert create_session(config(account, arns, cas[0])).expiration
 
 
+@pytest.mark.parametrize(
+    "arn", ["arn:aws:iam::111122223333:role/own", "arn:aws:iam::999999999999:role/team/own"]
+)
+def test_given_role_must_be_there(account, cas, arn):
+    """A role without its path, of another account, or none at all, is found out by the plan."""
+    blueprint = Blueprint(name="app", ca_bundle=cas[0] / "ca.pem", role_arn=arn)
+    with pytest.raises(ProvisioningError, match="there is no role arn:aws:iam::"):
+        plan_setup(blueprint, account.admin, now=account.now)
+    account.emulator.create_role("team/own")
+    with pytest.raises(ProvisioningError, match="there is no role arn:aws:iam::"):
+        plan_setup(blueprint, account.admin, now=account.now)
+
+
 def test_renamed_things_are_found_by_their_tags(account, cas):
     """Somebody renamed the trust anchor and the profile: no second ones are made."""
     _, arns = set_up(account, wanted(account, cas))
