@@ -35,6 +35,8 @@ nitpick_ignore_regex = [
         r"(Certificate|CircuitState|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
     ),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
+    ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
+    ("py:.*", r"(CollectorRegistry|MeterProvider|TracerProvider|Target|(trace|metrics)\.\w+)"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),
 ]

@@ -8,8 +8,8 @@ References::
     tpm:0x81000001;policy=pcr:sha256:0,7;policy=authvalue
     tpm:app.tss2.pem;parent-auth=file:/etc/pki/owner.password
 
-``auth`` and ``parent-auth`` (the password of the key, and of its parent or hierarchy) name an
-environment variable, ``env:NAME``, or a file, ``file:PATH``.
+``auth`` and ``parent-auth`` (the password of the key, and of its parent or hierarchy) say where it
+is, as a `SecretReference`: ``env:NAME``, ``file:PATH`` and the others, but not ``value:``.
 """
 
 from __future__ import annotations
