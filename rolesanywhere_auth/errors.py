@@ -20,23 +20,26 @@
     │   │   ├── UnsupportedKeyError       Ed25519, secp256k1 …
     │   │   └── SigningError              the key store refused to sign
     │   └── KeyMismatchError              the key belongs to none of the certificates
-    └── SignInError                       CreateSession did not give credentials
-        ├── TransportError                no answer; retryable unless TLS distrusts
-        ├── SignInTimeoutError            it takes longer than a call may wait; retryable
-        ├── InvalidResponseError          no usable credentials in the answer; retryable
-        └── ServiceError                  the service's own refusal
-            ├── AccessDeniedError
-            │   ├── InvalidSignatureError
-            │   ├── UntrustedCertificateError
-            │   ├── CertificateRevokedError
-            │   ├── ResourceDisabledError
-            │   ├── RoleNotInProfileError
-            │   ├── RoleSessionNameNotAllowedError
-            │   └── AssumeRoleDeniedError
-            ├── ResourceNotFoundError
-            ├── InvalidRequestError
-            ├── ThrottlingError           retryable
-            └── ServiceUnavailableError   retryable
+    ├── SignInError                       CreateSession did not give credentials
+    │   ├── TransportError                no answer; retryable unless TLS distrusts
+    │   ├── SignInTimeoutError            it takes longer than a call may wait; retryable
+    │   ├── InvalidResponseError          no usable credentials in the answer; retryable
+    │   └── ServiceError                  the service's own refusal
+    │       ├── AccessDeniedError
+    │       │   ├── InvalidSignatureError
+    │       │   ├── UntrustedCertificateError
+    │       │   ├── CertificateRevokedError
+    │       │   ├── ResourceDisabledError
+    │       │   ├── RoleNotInProfileError
+    │       │   ├── RoleSessionNameNotAllowedError
+    │       │   └── AssumeRoleDeniedError
+    │       ├── ResourceNotFoundError
+    │       ├── InvalidRequestError
+    │       ├── ThrottlingError           retryable
+    │       └── ServiceUnavailableError   retryable
+    └── ProvisioningError                 a set-up, teardown or revocation did not succeed
+        ├── MissingPermissionError        the administrator may not do that
+        └── ResourceConflictError         something that is there stands in the way
 
 All are botocore's ``CredentialRetrievalError``; a `ConfigurationError` and an
 `IdentityError` are a ``ValueError`` too.
@@ -264,3 +267,34 @@ class ServiceUnavailableError(ServiceError):
     """HTTP 5xx, or a redirect: the service failed, or was not reached, for the moment."""
 
     retryable = True
+
+
+class ProvisioningError(RolesAnywhereError):
+    """Setting up, tearing down or revoking at AWS did not succeed.
+
+    Every step can be made again: the same call or command goes on where this one ended.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        """AWS's own, where AWS refused."""
+
+
+class MissingPermissionError(ProvisioningError):
+    """The administrator's credentials lack a permission."""
+
+    def __init__(self, message: str, *, code: str, action: str, resource: str | None) -> None:
+        super().__init__(message, code=code)
+        self.action = action
+        """Such as ``rolesanywhere:CreateTrustAnchor``."""
+        self.resource = resource
+        """Where AWS names it."""
+
+
+class ResourceConflictError(ProvisioningError):
+    """What is there already cannot be used, and is not ours to change."""
+
+    def __init__(self, message: str, *, arns: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.arns = arns

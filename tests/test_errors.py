@@ -22,6 +22,9 @@ from rolesanywhere_auth.errors import (
     ConfigurationError,
     IdentityError,
     MissingExtraError,
+    MissingPermissionError,
+    ProvisioningError,
+    ResourceConflictError,
     RolesAnywhereError,
     ServiceError,
     SignInError,
@@ -45,6 +48,15 @@ FIXED = {
     "ThrottlingError",
     "ServiceUnavailableError",
 }
+OTHER_DATA: dict[type[RolesAnywhereError], dict[str, Any]] = {
+    TransportError: {"endpoint": "https://host.example", "retryable": False},
+    MissingExtraError: {"extra": "pkcs11"},
+    ARNError: {"arn": "arn:aws:iam::111122223333:role/app"},
+    IdentityError: {"source": "/etc/pki/app.pem"},
+    MissingPermissionError: {"code": "AccessDenied", "action": "iam:GetRole", "resource": None},
+    ResourceConflictError: {"arns": ("arn:aws:iam::111122223333:role/app",)},
+    ProvisioningError: {"code": "Throttling"},
+}
 LINE = re.compile(r"^    ((?:│   |    )*)(├── |└── )?([A-Z]\w+Error)\b *(.*)$")
 
 
@@ -59,14 +71,9 @@ def data_of(cls: type[RolesAnywhereError]) -> dict[str, Any]:
             "causes": ("one", "another"),
             "retry_after": 1.5,
         }
-    if issubclass(cls, TransportError):
-        return {"endpoint": "https://host.example", "retryable": False}
-    if issubclass(cls, MissingExtraError):
-        return {"extra": "pkcs11"}
-    if issubclass(cls, ARNError):
-        return {"arn": "arn:aws:iam::111122223333:role/app"}
-    if issubclass(cls, IdentityError):
-        return {"source": "/etc/pki/app.pem"}
+    for kind, data in OTHER_DATA.items():
+        if issubclass(cls, kind):
+            return data
     return {}
 
 

@@ -8,10 +8,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
@@ -25,6 +28,7 @@ from rolesanywhere_auth import (
     errors,
     refusals,
 )
+from rolesanywhere_auth.provisioning import Admin, Authority, plan_revoke
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 from rolesanywhere_auth.testing._setup import Setup
 
@@ -352,6 +356,46 @@ def answers(status: int, message: str, code: str | None = None) -> Callable[[Sta
     return lambda stage: stage.refuse(status, message, code)
 
 
+def revoke(stage: Stage, control_plane: Any) -> None:
+    """Plan to shut a certificate out, as the administrator whose client this is."""
+    ca = stage.setup.authority
+    authority = Authority.load(ca.certificate_pem, ca.private_key_pem)
+    sts = boto3.client(
+        "sts", region_name="eu-west-1", aws_access_key_id="AKIA", aws_secret_access_key="secret"
+    )
+    now = datetime.now(timezone.utc)
+    with Stubber(sts) as answers:
+        caller = {"Account": "111122223333", "Arn": "arn:aws:iam::111122223333:user/alice"}
+        answers.add_response("get_caller_identity", caller)
+        admin = Admin(rolesanywhere=control_plane, iam=None, sts=sts)
+        plan_revoke(authority, [5], admin, now=now, next_update=now + timedelta(days=30))
+
+
+def no_permission(stage: Stage) -> None:
+    """An administrator who may not look at trust anchors."""
+    control_plane = stage.emulator.control_plane()
+    text = (
+        "User: arn:aws:iam::111122223333:user/alice is not authorized to perform: "
+        "rolesanywhere:ListTrustAnchors on resource: arn:aws:rolesanywhere:eu-west-1:111122223333:*"
+    )
+    with Stubber(control_plane) as answers:
+        answers.add_client_error("list_trust_anchors", "AccessDeniedException", text, 403)
+        revoke(stage, control_plane)
+
+
+def lists_of_others(stage: Stage) -> None:
+    """Both lists that a trust anchor takes are of other CAs."""
+    control_plane = stage.emulator.control_plane()
+    for number in range(2):
+        control_plane.import_crl(
+            name=f"other-{number}",
+            crlData=CertificateAuthority(f"Other {number}").crl_pem().encode(),
+            trustAnchorArn=stage.setup.trust_anchor_arn,
+            enabled=True,
+        )
+    revoke(stage, control_plane)
+
+
 SHOWN: dict[str, Callable[[Stage], None]] = {
     "not an ARN": not_an_arn,
     "other account": other_account,
@@ -397,6 +441,8 @@ SHOWN: dict[str, Callable[[Stage], None]] = {
     "no anchor": no_anchor,
     "throttled": answers(429, "Rate exceeded", "ThrottlingException"),
     "unavailable": answers(503, "Service unavailable"),
+    "no permission": no_permission,
+    "lists of others": lists_of_others,
     "accounts differ": answers(400, "… different account ID …", "ValidationException"),
 }
 

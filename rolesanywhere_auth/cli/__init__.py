@@ -12,12 +12,16 @@ from importlib import import_module
 from rolesanywhere_auth._version import __version__
 
 _COMMANDS = {
+    "certificate": "certificate",
     "credential-process": "credential_process",
     "demo": "demo",
     "emulator": "emulator",
     "read-certificate-data": "read_certificate_data",
+    "revoke": "revoke",
     "serve": "serve",
+    "setup": "setup",
     "sign-string": "sign_string",
+    "teardown": "teardown",
     "update": "update",
     "version": "version",
 }

@@ -24,6 +24,8 @@ from rolesanywhere_auth import (
     Identity,
     IdentityError,
     MissingExtraError,
+    MissingPermissionError,
+    ProvisioningError,
     RenewalEvent,
     RenewalHook,
     RolesAnywhereConfig,
@@ -47,6 +49,21 @@ from rolesanywhere_auth.events import AttemptEvent, AttemptHook, Labels
 from rolesanywhere_auth.keys import PublicKey
 from rolesanywhere_auth.otel import CredentialsTelemetry
 from rolesanywhere_auth.prometheus import CredentialsCollector
+from rolesanywhere_auth.provisioning import (
+    Admin,
+    Authority,
+    Blueprint,
+    LeafFiles,
+    Plan,
+    apply,
+    issue_leaf,
+    make_development_ca,
+    parse_serial,
+    plan_revoke,
+    plan_setup,
+    plan_teardown,
+    verify_revoked,
+)
 from rolesanywhere_auth.serve import CredentialServer
 
 version: str = rolesanywhere_auth.__version__
@@ -254,6 +271,31 @@ def serves(config: RolesAnywhereConfig, credentials: RolesAnywhereCredentials) -
         return server.url
 
 
+# Setting up AWS.
+
+admin: Admin = Admin.from_profile("administrator", region="eu-west-1")
+moment: datetime = datetime.fromtimestamp(0).astimezone()
+plan: Plan = plan_setup(
+    Blueprint(
+        name="app",
+        ca_bundle=Path("ca.pem"),
+        require={"x509Subject/CN": ["a", "b"], "x509SAN/DNS": "c"},
+        policy_arns=["arn:…"],
+        session_policy={"Statement": []},
+        session_duration=timedelta(hours=1),
+    ),
+    admin,
+    now=moment,
+)
+arns: dict[str, str] = apply(plan, admin, on_step=lambda step: step.title)
+ca: Authority = make_development_ca("pki", now=moment, key_type="ec-p384")
+files: LeafFiles = issue_leaf(ca, Path("pki"), common_name="app", now=moment, dns_names=["x"])
+revocation: Plan = plan_revoke(
+    ca, [parse_serial("0a:1b")], admin, now=moment, next_update=moment, reason="superseded"
+)
+refusal: AccessDeniedError = verify_revoked(least, sleep=print, attempts=2)
+done: bool = bool(plan_teardown("app", admin))
+lacking: type[ProvisioningError] = MissingPermissionError
 # Telemetry.
 
 
