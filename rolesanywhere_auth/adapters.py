@@ -1,4 +1,4 @@
-"""The present credentials as data libraries ask for them: what `to_obstore()` and `to_polars()` make.
+"""The credentials as data libraries ask for them: what `to_obstore()` and `to_polars()` make.
 
 A provider is a function of no arguments that a library calls whenever what it was given
 before is about to end. It answers from the same snapshot as botocore gets: at once, as long
