@@ -38,12 +38,14 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 import pytest
+import requests
 import s3fs
 from dask import dataframe
 from distributed import Client, LocalCluster
 from obstore.store import S3Store
+from requests_aws4auth import AWS4Auth
 
-from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, boto3_session
 from rolesanywhere_auth.aio import aiobotocore_session
 from rolesanywhere_auth.serve import CredentialServer
 from rolesanywhere_auth.testing import Emulator
@@ -189,6 +191,35 @@ def test_dead_keys(lake: Lake) -> None:
         files.pipe("lake/static", b"dead")
 
 
+def test_boto3(lake: Lake, refused: list[str]) -> None:
+    """One client for all lives."""
+    session = boto3_session(lake.config, now=lambda: lake.aws.now().timestamp())
+    client = session.client("s3", endpoint_url=lake.url)
+
+    def work(life: int) -> None:
+        client.put_object(Bucket="lake", Key="boto3", Body=b"content")
+        assert client.get_object(Bucket="lake", Key="boto3")["Body"].read() == b"content"
+
+    through_lives(lake, work)
+    assert refused == []
+
+
+def test_aiobotocore(lake: Lake, refused: list[str]) -> None:
+    """One client for all lives, in one loop."""
+
+    async def main() -> None:
+        async with lake.session.create_client("s3", endpoint_url=lake.url) as client:
+            for life in range(LIVES):
+                await client.put_object(Bucket="lake", Key="aio", Body=b"content")
+                answer = await client.get_object(Bucket="lake", Key="aio")
+                assert await answer["Body"].read() == b"content"
+                assert len(lake.sessions()) == life + 1
+                lake.aws.advance(LIFE)
+
+    asyncio.run(main())
+    assert refused == []
+
+
 def test_s3fs(lake: Lake, refused: list[str]) -> None:
     """One file system for all lives; it asks the session before each request."""
     files = lake.filesystem()
@@ -270,6 +301,19 @@ def test_obstore(lake: Lake, refused: list[str]) -> None:
         obstore.put(store, f"obstore/{life}", b"content")
         assert bytes(obstore.get(store, f"obstore/{life}").bytes()) == b"content"
         time.sleep(0.11)  # object_store keeps what it was given for 0.1 s whatever it was told
+
+    through_lives(lake, work)
+    assert refused == []
+
+
+def test_requests(lake: Lake, refused: list[str]) -> None:
+    """requests-aws4auth asks the credentials before each request."""
+    auth = AWS4Auth(region=lake.aws.region, service="s3", refreshable_credentials=lake.credentials)
+
+    def work(life: int) -> None:
+        url = f"{lake.url}/lake/requests"
+        requests.put(url, data=b"content", auth=auth, timeout=60).raise_for_status()
+        assert requests.get(url, auth=auth, timeout=60).content == b"content"
 
     through_lives(lake, work)
     assert refused == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from cryptography.hazmat.primitives.asymmetric import ec
+from obstore.store import S3Store
 
 import rolesanywhere_auth
 from rolesanywhere_auth import (
@@ -142,6 +144,13 @@ credentials = RolesAnywhereCredentials(least, session=below)
 frozen: ReadOnlyCredentials = credentials.get_frozen_credentials()
 expires_at: datetime | None = credentials.expires_at
 as_botocore_knows_them: Credentials = credentials
+
+# Credentials, for data libraries.
+
+by_obstore: S3Store = S3Store("bucket", credential_provider=credentials.to_obstore())
+# polars' CredentialProviderFunction
+by_polars: Callable[[], tuple[dict[str, str], int | None]] = credentials.to_polars()
+until: datetime | None = credentials.to_obstore()()["expires_at"]
 provider = RolesAnywhereProvider(least, session=below)
 below.register_component("credential_provider", provider)
 loaded: RolesAnywhereCredentials = provider.load()
