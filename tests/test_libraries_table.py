@@ -48,7 +48,7 @@ def anchor(heading: str) -> str:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.test.rpartition(":")[2].strip("`"))
 def test_row_holds(row: Row) -> None:
-    """The version is the oldest that the tests may install, the test is there, as is the example."""
+    """The version is the oldest that tests may install; its test is there, and its example."""
     package, version = re.fullmatch(r"`([\w-]+)` ([\d.]+)", row.version).groups()  # type: ignore[union-attr]
     assert floors()[package] == version
     file, _, name = row.test.strip("`").partition("::")

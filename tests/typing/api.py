@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from cryptography.hazmat.primitives.asymmetric import ec
-from obstore.store import S3Store
+from typing_extensions import NotRequired
 
 import rolesanywhere_auth
 from rolesanywhere_auth import (
@@ -147,7 +147,17 @@ as_botocore_knows_them: Credentials = credentials
 
 # Credentials, for data libraries.
 
-by_obstore: S3Store = S3Store("bucket", credential_provider=credentials.to_obstore())
+
+class S3Credential(TypedDict):
+    """As obstore has it; its own cannot be read as of Python 3.10."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: NotRequired[str | None]
+    expires_at: datetime | None
+
+
+by_obstore: Callable[[], S3Credential] = credentials.to_obstore()
 # polars' CredentialProviderFunction
 by_polars: Callable[[], tuple[dict[str, str], int | None]] = credentials.to_polars()
 until: datetime | None = credentials.to_obstore()()["expires_at"]
