@@ -45,7 +45,12 @@ from distributed import Client, LocalCluster
 from obstore.store import S3Store
 from requests_aws4auth import AWS4Auth
 
-from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, boto3_session
+from rolesanywhere_auth import (
+    RolesAnywhereConfig,
+    RolesAnywhereCredentials,
+    adapters,
+    boto3_session,
+)
 from rolesanywhere_auth.aio import aiobotocore_session
 from rolesanywhere_auth.serve import CredentialServer
 from rolesanywhere_auth.testing import Emulator
@@ -76,7 +81,9 @@ def aws() -> Iterator[Emulator]:
         )
         with emulator.enforcing_iam():
             yield emulator
-    s3fs.S3FileSystem.clear_instance_cache()  # they would go on signing in
+    # They would go on signing in.
+    s3fs.S3FileSystem.clear_instance_cache()
+    adapters._of_this_process.cache_clear()
 
 
 class Refused(logging.Handler):
