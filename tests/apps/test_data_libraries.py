@@ -342,13 +342,14 @@ def polars_work(lake: Lake) -> Work:
     arguments: Any = {"storage_options": lake.object_store, "credential_provider": provider}
 
     def do(life: int) -> None:
-        path = f"s3://lake/polars/{life}.parquet"
+        # No pattern: polars 1.30 asks for a list by `?&list-type=2`, which moto reads otherwise.
+        paths = [f"s3://lake/polars/{number}.parquet" for number in range(life + 1)]
         with refusals() as refused:
-            polars.DataFrame({"n": [1, 2, 3]}).write_parquet(path, **arguments)
-            found = polars.scan_parquet("s3://lake/polars/*.parquet", **arguments).collect()
+            polars.DataFrame({"n": [1, 2, 3]}).write_parquet(paths[-1], **arguments)
+            found = polars.scan_parquet(paths, **arguments).collect()
         assert found.height == 3 * (life + 1)
         # It asks again after a refusal too, so that dead keys would not be seen otherwise.
-        assert not [line for line in refused if "/lake/polars" in line or "prefix=polars" in line]
+        assert not [line for line in refused if "/lake/polars" in line]
 
     return Work(lake, do)
 
