@@ -207,7 +207,8 @@ def test_contents_do_not_travel(
 
 def test_an_assumed_role_has_them_too(config: RolesAnywhereConfig) -> None:
     """The credentials of a role chain have the same providers, which travel as they do."""
-    session = assume_role(config, role_arn="arn:aws:iam::444455556666:role/next")
+    role_arn = "arn:aws:iam::444455556666:role/next"
+    session = assume_role(config, role_arn=role_arn, tags={"team": "blue"})
     credentials = session.get_credentials()
     assert credentials is not None
 
