@@ -5,23 +5,26 @@ from __future__ import annotations
 import argparse
 import platform
 import ssl
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.stage import stage
 
-SECTIONS = (
-    "import",
-    "start",
-    "createsession",
-    "hotpath",
-    "memory",
-    "renewal",
-    "faults",
-    "emulator",
-    "keys",
-    "serve",
-    "cli",
-)
+SECTIONS = {
+    "import": ("startup.imports", 15, 3),
+    "start": ("startup.starts", 15, 3),
+    "createsession": ("createsession.create_sessions", 60, 3),
+    "hotpath": ("hotpath.hot_path", 40, 3),
+    "memory": ("memory.memory", 7, 3),
+    "renewal": ("renewal.renewals", 3, 1),
+    "asyncio": ("loops.loops", 3, 1),
+    "faults": ("faults.faults", 1, 1),
+    "emulator": ("emulator.emulators", 7, 3),
+    "keys": ("keystores.key_stores", 15, 3),
+    "serve": ("serve.serving", 15, 3),
+    "cli": ("cli.commands", 15, 3),
+}
+"""By name: the function that measures, and how many rounds, usually and at least."""
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
 
 
@@ -35,43 +38,26 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not here)"
+
+
 def main(argv: list[str] | None = None) -> None:
     chosen = arguments(argv)
-    # here, as they import what they measure against
-    from benchmarks import (
-        cli,
-        createsession,
-        emulator,
-        faults,
-        hotpath,
-        keystores,
-        memory,
-        renewal,
-        serve,
-        startup,
-    )
-
     print(f"Python {platform.python_version()}, {platform.platform()}, {ssl.OPENSSL_VERSION}")
-    print(", ".join(f"{name} {version(name)}" for name in _PACKAGES))
+    print(", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     print("Medians, with first and third quartile; ratios are medians of the rounds' ratios.")
-    measurements = {
-        "import": (startup.imports, 15, 3),
-        "start": (startup.starts, 15, 3),
-        "createsession": (createsession.create_sessions, 60, 3),
-        "hotpath": (hotpath.hot_path, 40, 3),
-        "memory": (memory.memory, 7, 3),
-        "renewal": (renewal.renewals, 3, 1),
-        "faults": (faults.faults, 1, 1),
-        "emulator": (emulator.emulators, 7, 3),
-        "keys": (keystores.key_stores, 15, 3),
-        "serve": (serve.serving, 15, 3),
-        "cli": (cli.commands, 15, 3),
-    }
     budgets = []
     with stage() as found:
-        for name, (run, usual, least) in measurements.items():
+        for name, (place, usual, least) in SECTIONS.items():
             if chosen.only and name not in chosen.only:
                 continue
+            module, _, function = place.partition(".")
+            # here, as it imports what it measures against
+            run = getattr(import_module(f"benchmarks.{module}"), function)
             rounds = chosen.rounds or (max(usual // 5, least) if chosen.quick else usual)
             budgets += run(found, rounds=rounds)
     print("\nBudgets\n-------")

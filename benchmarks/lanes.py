@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from botocore.credentials import Credentials, DeferredRefreshableCredentials
-from iam_rolesanywhere_session import IAMRolesAnywhereSession
 
 from benchmarks.stage import ROOT, Stage
 from benchmarks.table import OURS, PEER
@@ -175,6 +174,8 @@ def contender(name: str, found: Stage, lane: Lane, **settings: Any) -> Contender
             config, now=made.clock, on_event=made.events.append
         )
     elif name == PEER:
+        from iam_rolesanywhere_session import IAMRolesAnywhereSession  # not in each environment
+
         endpoint = {"endpoint": f"127.0.0.1:{lane.port}"}
         peer = IAMRolesAnywhereSession(**{**found.peer_arguments("ec-p256"), **endpoint})
         made.credentials = peer.get_refreshable_credentials()

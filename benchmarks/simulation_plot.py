@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 64, 16, 44, 46
+EDGE = -24
+"""Where the picture begins: left of 0 the vertical axis has its words."""
 COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce")
 _TEXT = 'font-family="sans-serif" font-size="12" fill="#333"'
 
@@ -54,10 +56,11 @@ def plot(title: str, lines: Sequence[Line], *, x: Axis, y: Axis) -> str:
     def at(point: tuple[float, float]) -> tuple[float, float]:
         return LEFT + x.share(point[0]) * wide, TOP + (1 - y.share(point[1])) * high
 
+    view = f"{EDGE} 0 {WIDTH - EDGE} {HEIGHT}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img">',
         f"<title>{title}</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+        f'<rect x="{EDGE}" width="{WIDTH - EDGE}" height="{HEIGHT}" fill="#fff"/>',
         f'<text x="{LEFT}" y="18" {_TEXT} font-weight="bold">{title}</text>',
     ]
     for value in x.marks():
@@ -77,7 +80,7 @@ def plot(title: str, lines: Sequence[Line], *, x: Axis, y: Axis) -> str:
     parts.append(
         f'<text x="{LEFT + wide / 2}" y="{HEIGHT - 8}" {_TEXT} text-anchor="middle">'
         f"{x.label}</text>"
-        f'<text transform="translate(13 {TOP + high / 2}) rotate(-90)" {_TEXT} '
+        f'<text transform="translate({EDGE + 13} {TOP + high / 2}) rotate(-90)" {_TEXT} '
         f'text-anchor="middle">{y.label}</text>'
     )
     offset = float(LEFT)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
 
 project = "rolesanywhere-auth"
 author = "the rolesanywhere-auth authors"
@@ -8,6 +12,7 @@ copyright = author
 release = version = installed_version("rolesanywhere-auth")
 
 extensions = [
+    "diagrams",  # beside this file
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -17,6 +22,8 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"{project} {release}"
 
 nitpicky = True
@@ -30,15 +37,16 @@ nitpick_ignore_regex = [
     ),
     ("py:.*", r"(bool|bytes|dict|float|int|list|object|str|tuple|type|[A-Z]\w+Error)"),
     # Aliases and parts of types that need no entry of their own: the docstring says what fits.
-    (
-        "py:.*",
-        r"(Certificate|CircuitState|EventKind|LeafFiles|Passphrase|PublicKey|Readable|Service|Source|State)",
-    ),
+    ("py:.*", r"(Certificate|CircuitState|Contents|EventKind|LeafFiles|Passphrase|PublicKey)"),
+    ("py:.*", r"(ReadOnlyCredentials|Readable|Reference|Service|Source|State)"),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
+    ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
+    ("py:.*", r"(CollectorRegistry|MeterProvider|TracerProvider|Target|(trace|metrics)\.\w+)"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),
 ]
 
+autodoc_mock_imports = ["aiobotocore"]  # it pins a botocore of its own
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AWS credentials from an X.509 certificate, by IAM Roles Anywhere, for botocore and boto3.
 
 Names resolve on first use: importing the package loads neither botocore nor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m rolesanywhere_auth`` is the command ``rolesanywhere-auth``."""
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """``credential_process = aws_signing_helper credential-process …``, read instead of run.
 
-The flags are those of our own command, which takes the helper's: what that can serve, this can.
+The flags are those of our own command, `_flags`: what that can serve, this can.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from botocore.compat import compat_shell_split
 
+from rolesanywhere_auth._flag_values import config_of
+from rolesanywhere_auth._flags import CACHE, DEBUG, SIGN_IN, add_flags, add_sign_in_flags
 from rolesanywhere_auth._texts import located
 from rolesanywhere_auth.errors import ConfigurationError
 
@@ -21,13 +24,7 @@ if TYPE_CHECKING:
 VERB = "credential-process"
 _PROGRAMS = frozenset({"aws_signing_helper", "rolesanywhere-auth"})
 _PYTHON = re.compile(r"python[0-9.]*w?")
-_SWITCHES = frozenset(
-    {"--no-verify-ssl", "--with-proxy", "--debug", "--reuse-pin", "--no-tpm-key-password"}
-    | {"--use-latest-expiring-certificate"}
-)
-"""The helper's flags without a value; Go's flags take one behind ``=``."""
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_SWITCHES = frozenset(flag.name for flag in (*SIGN_IN, *DEBUG) if not flag.metavar)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,12 +82,10 @@ def parse(command_line: str, *, where: str) -> RolesAnywhereConfig:
 
 
 def _config(arguments: Sequence[str]) -> RolesAnywhereConfig:
-    from rolesanywhere_auth.cli import credential_process
-    from rolesanywhere_auth.cli._config import config_of
-
-    parser = _Parser(prog="aws_signing_helper", add_help=False)
-    credential_process.add_to(parser.add_subparsers())
-    options, unknown = parser.parse_known_args([VERB, *_plain(arguments)])
+    parser = _Parser(prog=f"aws_signing_helper {VERB}", allow_abbrev=False)
+    add_sign_in_flags(parser)
+    add_flags(parser, CACHE)
+    options, unknown = parser.parse_known_args(_plain(arguments))
     if unknown:
         raise ConfigurationError(_cannot(unknown))
     return config_of(options)
@@ -104,19 +99,13 @@ def _plain(arguments: Sequence[str]) -> list[str]:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--") or word == "--cache":  # ours, with a value or without
             plain.append(word)
-        elif flag in _SWITCHES:
-            plain += [flag] if _switched_on(flag, value if equals else "true") else []
+        elif flag in _SWITCHES:  # a word behind it is none of its own
+            plain.append(f"{flag}={value if equals else 'true'}")
         else:
             given = value if equals else next(words, None)
             # an empty value is the helper's default, and means none
             plain += [flag] if given is None else [f"{flag}={given}"] if given else []
     return plain
-
-
-def _switched_on(flag: str, value: str) -> bool:
-    if value not in _TRUE | _FALSE:
-        raise ConfigurationError(f"{flag} takes =true or =false behind it, or nothing")
-    return value in _TRUE
 
 
 def _cannot(unknown: Sequence[str]) -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find certificates and keys in what a user passes: a path, bytes, or a PEM text.
 
 Only containers are opened here (PEM, DER, PKCS#12); what a certificate or a key

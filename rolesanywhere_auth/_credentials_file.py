@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shared credentials file: one profile's credentials replaced, at once or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small, strict reader of DER (X.690): just what certificates and PKCS#8 need.
 
 It exists because importing ``cryptography.x509`` costs about 20 ms, which every

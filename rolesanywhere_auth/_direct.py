@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One sign-in for a process that lives for one: by Python's own HTTP client.
 
 Importing botocore's takes longer than all the rest. It is still used where it may know

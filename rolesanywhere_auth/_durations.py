@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Durations: seconds or ``timedelta``, checked."""
 
 from __future__ import annotations

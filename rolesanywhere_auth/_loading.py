@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The certificates and the signer that an identity is made of, wherever they are kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mappings that cannot change, and which of them a configuration takes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of several certificates belongs to a key, and whether its chain looks whole."""
 
 from __future__ import annotations

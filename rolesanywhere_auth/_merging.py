@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Credentials into the text of a shared credentials file, every other byte left as it was.
 
 The file is read as botocore reads it, which is as `configparser` does: what an indentation, a

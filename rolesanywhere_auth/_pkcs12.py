@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Open PKCS#12 files (RFC 7292). Apart, because it needs ``cryptography.x509``.
 
 ``cryptography`` checks every RSA key it finds in a PKCS#12, which takes 40 to

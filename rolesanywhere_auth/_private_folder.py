@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder of this user alone, and whole files in it: what the host cache stands on.
 
 Files are reached by a descriptor of the folder that was checked when it was opened, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads secrets from where a `SecretReference` says that they are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arguments of `RolesAnywhereConfig` as texts: of what kind each is, and how it is read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The credentials as data libraries ask for them: what `to_obstore()` and `to_polars()` make.
 
 A provider is a function of no arguments that a library calls whenever what it was given

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """aiobotocore sessions that sign in by certificate, without blocking the event loop.
 
 The renewal is the same as everywhere: `RolesAnywhereCredentials` with its background
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
     from rolesanywhere_auth.config import RolesAnywhereConfig
-    from rolesanywhere_auth.events import Health, RenewalHook
+    from rolesanywhere_auth.events import AttemptHook, Health, Labels, RenewalHook
 
 __all__ = ["AioRolesAnywhereCredentials", "RolesAnywhereAioSession", "aiobotocore_session"]
 
@@ -129,6 +130,20 @@ class AioRolesAnywhereCredentials(AioRefreshableCredentials):  # type: ignore[mi
     def health(self) -> Health:
         """How the credentials stand; reads and sends nothing."""
         return self._blocking.health()
+
+    @property
+    def labels(self) -> Labels:
+        """Role and profile, as they stand in metrics and log records."""
+        return self._blocking.labels
+
+    def add_hook(self, hook: RenewalHook, *, attempts: AttemptHook | None = None) -> None:
+        """Tell one more hook of every sign-in, in the thread that signs in.
+
+        Args:
+            hook: As ``on_event``.
+            attempts: Told of every request of a sign-in too.
+        """
+        self._blocking.add_hook(hook, attempts=attempts)
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
         """Whether fewer than *refresh_in* seconds (by default: the advisory window) are left."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Amazon Resource Names: parse one, check its kind, check that several fit together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`HostCache`: one session for all processes of a host, in a private folder.
 
 Off unless asked for. It serves many short-lived processes of one user, such as
@@ -47,8 +48,10 @@ from rolesanywhere_auth._private_folder import (
     write,
 )
 from rolesanywhere_auth.errors import ConfigurationError, MissingExtraError
+from rolesanywhere_auth.events import Labels
 from rolesanywhere_auth.exchange import MALFORMED, MAX_SKEW, SECRET, Clock, SessionCredentials
 from rolesanywhere_auth.forking import local_work
+from rolesanywhere_auth.log_fields import log_fields
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -334,7 +337,13 @@ def _accept(
     longest = timedelta(seconds=float(config.session_duration)) + MAX_SKEW  # type: ignore[arg-type]
     fits = found.role_arn == config.role_arn and timedelta(0) < left <= longest
     if fits and acceptable(found):
-        logger.debug("took the session until %s from the host cache", found.expiration)
+        logger.debug(
+            "took the session until %s from the host cache",
+            found.expiration,
+            extra=log_fields(
+                labels=Labels(config.role_arn, config.profile_arn), expires_at=found.expiration
+            ),
+        )
         return found
     clock.offset = before
     return None

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificates: what is in them, what the service demands of them, how they chain.
 
 The fields are read by our own small DER reader (see ``_der.py``): they serve to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`join_chain()`: profiles with a block ``rolesanywhere =`` work in a botocore session.
 
 Into the chain itself leads a public way. Into ``source_profile`` and ``credential_source`` of

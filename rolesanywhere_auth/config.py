@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RolesAnywhereConfig`: what a sign-in needs, validated once, before any request."""
 
 from __future__ import annotations

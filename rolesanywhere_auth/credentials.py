@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RolesAnywhereCredentials`: botocore credentials that sign in by certificate."""
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from botocore.credentials import ReadOnlyCredentials
 
 from rolesanywhere_auth import exchange, schedule, transport
 from rolesanywhere_auth.errors import CertificateExpiredError, CertificateNotYetValidError
-from rolesanywhere_auth.events import Health, RenewalEvent, RenewalHook
+from rolesanywhere_auth.events import Health, Labels, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.forking import preload
+from rolesanywhere_auth.hooks import Hooks
 from rolesanywhere_auth.identity import IdentitySource
+from rolesanywhere_auth.log_fields import log_fields
 from rolesanywhere_auth.renewal import Renewal, Snapshot
 from rolesanywhere_auth.renewed import RenewedCredentials
 from rolesanywhere_auth.settings import default_session
@@ -68,6 +71,8 @@ class SignIn:
         self._jitter = jitter
         self._cache: HostCache | None = None
         self._newest: datetime | None = None
+        self.hooks = Hooks(now=now)
+        """Told of its requests."""
         self.shared_lifetime: Any = None
         """Seconds or None: of a session that another process signed in for, as it was asked for."""
         self.identities = IdentitySource(
@@ -163,7 +168,8 @@ class SignIn:
             self._config, session, endpoint=endpoint, sessions=self._sessions
         )
         try:
-            found = transport.run(conversation, send=line.send, sleep=self._sleep)
+            send = self.hooks.watched(line.send)
+            found = transport.run(conversation, send=send, sleep=self._sleep)
         finally:
             line.close()
         logger.info(
@@ -171,6 +177,12 @@ class SignIn:
             found.assumed_role_arn or found.role_arn,
             identity.serial_number,
             found.expiration.isoformat(),
+            extra=log_fields(
+                labels=Labels(self._config.role_arn, self._config.profile_arn),
+                serial_number=identity.serial_number,
+                certificate_expires_at=identity.not_valid_after,
+                expires_at=found.expiration,
+            ),
         )
         return found
 
@@ -235,24 +247,6 @@ def _issued(expires: float, now: float) -> float:
     return expires - round(lifetime / 60) * 60 if lifetime >= 600 else now
 
 
-class _Telling:
-    """Adds the certificate to events, and keeps a hook's errors from doing harm."""
-
-    def __init__(self, sign_in: SignIn, hook: RenewalHook | None) -> None:
-        self._sign_in = sign_in
-        self._hook = hook
-
-    def __call__(self, event: RenewalEvent) -> None:
-        if self._hook is None:
-            return
-        identity = self._sign_in.identities.identity
-        serial = None if identity is None else identity.serial_number
-        try:
-            self._hook(event._replace(serial_number=serial))
-        except Exception:
-            logger.exception("the hook for renewal events failed")
-
-
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
     """Calls *method* for as long as its owner is there, which this does not keep alive."""
     reference = weakref.WeakMethod(method)
@@ -304,8 +298,9 @@ class RolesAnywhereCredentials(RenewedCredentials):
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.config = config
-        self._on_event = on_event
         self._sign_in = SignIn(config, session=session, now=now, sleep=sleep)
+        hooks = Hooks(on_event, identities=self._sign_in.identities, now=now)
+        self._sign_in.hooks = hooks
         renewal = Renewal(
             _Snapshots(self._sign_in, now),
             now=now,
@@ -313,9 +308,10 @@ class RolesAnywhereCredentials(RenewedCredentials):
             patience=config.patience,
             serve_expired=config.serve_expired,
             poll=self._sign_in.poll,
-            notify=_Telling(self._sign_in, on_event),
+            notify=hooks,
+            labels=Labels(config.role_arn, config.profile_arn),
         )
-        super().__init__(renewal, method=METHOD, now=now)
+        super().__init__(renewal, method=METHOD, now=now, hooks=hooks)
         self._sign_in.identities.watch(_weakly(renewal.look_soon))
 
     def health(self) -> Health:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finding the service's endpoint, and what verifies it, by botocore's rules and settings.
 
 Nothing here imports more of botocore than its exceptions, as a process that signs in once

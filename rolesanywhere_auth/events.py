@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can be observed of renewal: events as they happen, and the state of health."""
 
 from __future__ import annotations
@@ -60,3 +61,38 @@ class Health(NamedTuple):
     """Not before then, after a failure."""
     certificate_serial_number: int | None
     certificate_expires_at: datetime | None
+
+
+class AttemptEvent(NamedTuple):
+    """One request of a sign-in, and what came of it; holds no secret."""
+
+    at: datetime
+    """When it was sent, by the local clock; aware, UTC."""
+    duration: float
+    """Seconds until its answer was read, or none was to be had."""
+    number: int
+    """1 for the first request of this sign-in."""
+    url: str
+    """Where it was sent, without a query."""
+    status: int | None = None
+    """Of HTTP, None if no answer came."""
+    request_id: str | None = None
+    """By which AWS knows the request."""
+    error: BaseException | None = None
+    """Why no answer came."""
+
+
+class AttemptHook(Protocol):
+    """Told of every request of a sign-in, in the thread that signs in; what it raises is logged."""
+
+    def __call__(self, event: AttemptEvent, /) -> object:
+        """Take note of *event*."""
+        ...
+
+
+class Labels(NamedTuple):
+    """What tells the credentials of a program apart, in metrics and in log records."""
+
+    role_arn: str = ""
+    profile_arn: str = ""
+    """Empty for a role that another role assumes."""

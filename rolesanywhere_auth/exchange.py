@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CreateSession as a conversation without I/O.
 
 `create_session()` is a generator: it yields an `HTTPRequest` to be sent or a `Wait`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One sign-in under way: who does it, who waits for it, and how its error reaches them all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of a sign-in must not be cut in two by a `fork()` of another thread.
 
 A child has only the thread that forked. A module that another one was just importing stays

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``Identity``: one certificate, its intermediates and its key, checked to fit together."""
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import ProvedSigner, Signer
+from rolesanywhere_auth.log_fields import log_fields
 from rolesanywhere_auth.rotation import ExpiryWarnings, Files, Reading, Reads, Seen
 from rolesanywhere_auth.secrets import Passphrase
 
@@ -308,6 +310,7 @@ class IdentitySource:
                 identity.source,
                 identity.serial_number,
                 identity.not_valid_after,
+                extra=_fields(identity),
             )
         return new
 
@@ -344,6 +347,7 @@ class IdentitySource:
             self._loaded.identity.not_valid_after,
             # What is raised by a passphrase callable may hold a secret.
             error if known else f"The passphrase callable raised {type(error).__name__}.",
+            extra=_fields(self._loaded.identity, error),
         )
 
     def __repr__(self) -> str:
@@ -357,6 +361,15 @@ class IdentitySource:
             "An IdentitySource may hold a private key or a passphrase and cannot be pickled or "
             "copied. Pass on the configuration instead."
         )
+
+
+def _fields(identity: Identity, error: Exception | None = None) -> dict[str, str | int | float]:
+    return log_fields(
+        source=identity.source,
+        serial_number=identity.serial_number,
+        certificate_expires_at=identity.not_valid_after,
+        error=error,
+    )
 
 
 def _same(one: Identity, other: Identity) -> bool:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The background thread: calls a step, sleeps as long as that says, until its owner is gone."""
 
 from __future__ import annotations

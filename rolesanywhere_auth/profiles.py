@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RolesAnywhereConfig` from text: a profile of the AWS config file, the environment, a command.
 
 Which value is of what kind is `rolesanywhere_auth._texts`. Files are read by botocore's own

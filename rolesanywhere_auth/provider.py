@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RolesAnywhereProvider`: the credentials as a botocore credential provider."""
 
 from __future__ import annotations

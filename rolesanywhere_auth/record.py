@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is known of the credentials: the present ones, how signing in went, what was told of it.
 
 Nothing here waits, locks or starts anything; `rolesanywhere_auth.renewal` does.
@@ -14,7 +15,8 @@ from botocore.credentials import ReadOnlyCredentials
 
 from rolesanywhere_auth import schedule
 from rolesanywhere_auth.errors import IdentityError, ServiceError, ThrottlingError
-from rolesanywhere_auth.events import EventKind, RenewalEvent, State
+from rolesanywhere_auth.events import EventKind, Labels, RenewalEvent, State
+from rolesanywhere_auth.log_fields import event_fields
 from rolesanywhere_auth.schedule import Circuit
 
 logger = logging.getLogger("rolesanywhere_auth.renewal")
@@ -55,7 +57,9 @@ class Record:
         random: Callable[[], float],
         serve_expired: bool,
         notify: Callable[[RenewalEvent], object],
+        labels: Labels = Labels(),  # noqa: B008 - cannot change
     ) -> None:
+        self.labels = labels
         self.snapshot = NOTHING
         self.circuit = Circuit()
         self.error: Exception | None = None
@@ -123,10 +127,12 @@ class Record:
         self.circuit = self.circuit.failed(now, wait=self._wait(error, remaining=remaining))
         self.error = error
         self._told.clear()
+        event = self.event("failed", attempt=attempt, duration=duration, error=error)
         if not again or heals(error):
             level = logging.WARNING if heals(error) else logging.ERROR
-            logger.log(level, "%s: %s", self._consequence(error, remaining=remaining), error)
-        return self.event("failed", attempt=attempt, duration=duration, error=error)
+            consequence = self._consequence(error, remaining=remaining)
+            logger.log(level, "%s: %s", consequence, error, extra=event_fields(event, self.labels))
+        return event
 
     def _remaining(self, now: float) -> float:
         """Seconds of life; negative: since expiry, or, without credentials, the first failure."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service's refusals: which exception, and what is known to cause each text.
 
 The texts are AWS's own as users have quoted them; the causes come from AWS staff's

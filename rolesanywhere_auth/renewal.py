@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who renews: one sign-in at a time, in the background, and what callers get meanwhile.
 
 When to renew is `rolesanywhere_auth.schedule`; the thread is `rolesanywhere_auth.keeper`.
@@ -25,9 +26,10 @@ from rolesanywhere_auth.errors import (
     InvalidResponseError,
     SignInTimeoutError,
 )
-from rolesanywhere_auth.events import RenewalEvent
+from rolesanywhere_auth.events import Labels, RenewalEvent
 from rolesanywhere_auth.flight import Flight, copy_of, without_frames
 from rolesanywhere_auth.keeper import Keeper
+from rolesanywhere_auth.log_fields import log_fields
 from rolesanywhere_auth.record import NOTHING, Record, Snapshot, heals
 
 __all__ = ["NOTHING", "Renewal", "Snapshot"]
@@ -74,6 +76,7 @@ class Renewal(Record):
             service cannot be reached.
         poll: Whether a new certificate is there; asked once a minute at most.
         notify: Told of every event.
+        labels: Of what is logged.
         steady: Seconds of a clock that nobody sets.
     """
 
@@ -87,9 +90,12 @@ class Renewal(Record):
         serve_expired: bool = True,
         poll: Callable[[], bool] = lambda: False,
         notify: Callable[[RenewalEvent], object] = lambda _: None,
+        labels: Labels = Labels(),  # noqa: B008 - cannot change
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(now=now, random=random, serve_expired=serve_expired, notify=notify)
+        super().__init__(
+            now=now, random=random, serve_expired=serve_expired, notify=notify, labels=labels
+        )
         self._sign_in = sign_in
         self._patience = patience
         self._poll = poll
@@ -210,7 +216,11 @@ class Renewal(Record):
         if snapshot is NOTHING or not self._serve_expired or not heals(error):
             raise copy_of(error)
         if self.first_time("expired"):
-            logger.warning("the expired credentials are still given out: %s", error)
+            logger.warning(
+                "the expired credentials are still given out: %s",
+                error,
+                extra=log_fields(labels=self.labels, expires_at=snapshot.expiration, error=error),
+            )
         return snapshot
 
     def _renew_inline(self, old: Snapshot) -> None:
@@ -332,7 +342,8 @@ class Renewal(Record):
         try:
             return self._poll()
         except Exception as error:  # noqa: BLE001 - it must not end the thread
-            logger.warning("looking for a new certificate failed: %s", error)
+            fields = log_fields(labels=self.labels, error=error)
+            logger.warning("looking for a new certificate failed: %s", error, extra=fields)
             return False
 
     def _set_back(self) -> bool:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`RenewedCredentials`: a botocore credentials object over a `Renewal`."""
 
 from __future__ import annotations
@@ -9,8 +10,14 @@ from typing import Any
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
 from rolesanywhere_auth.adapters import ObstoreProvider, PolarsProvider
-from rolesanywhere_auth.events import Health
+from rolesanywhere_auth.events import AttemptHook, Health, Labels, RenewalHook
+from rolesanywhere_auth.hooks import Hooks
 from rolesanywhere_auth.renewal import Renewal
+
+
+def renewal_of(credentials: RenewedCredentials) -> Renewal:
+    """What keeps credentials fresh; for the ways in of this package, users need it for nothing."""
+    return credentials._renewal
 
 
 class RenewedCredentials(RefreshableCredentials):
@@ -20,13 +27,17 @@ class RenewedCredentials(RefreshableCredentials):
         renewal: Fetches them, when and as its rules say.
         method: botocore's name for where they come from.
         now: Seconds since the epoch, as `time.time`.
+        hooks: Told of sign-ins.
     """
 
-    def __init__(self, renewal: Renewal, *, method: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self, renewal: Renewal, *, method: str, now: Callable[[], float], hooks: Hooks
+    ) -> None:
         # The parent's own __init__ makes locks and clocks that nothing here uses.
         self.method = method
         self._now = now
         self._renewal = renewal
+        self._hooks = hooks
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         """The credentials of this moment, all of one session.
@@ -66,6 +77,22 @@ class RenewedCredentials(RefreshableCredentials):
             certificate_serial_number=None,
             certificate_expires_at=None,
         )
+
+    @property
+    def labels(self) -> Labels:
+        """Role and profile, as they stand in metrics and log records."""
+        return self._renewal.labels
+
+    def add_hook(self, hook: RenewalHook, *, attempts: AttemptHook | None = None) -> None:
+        """Tell one more hook of every sign-in, beside that given as ``on_event``.
+
+        Hooks are told in the order in which they came, and none of another's errors.
+
+        Args:
+            hook: As ``on_event``.
+            attempts: Told of every request of a sign-in too.
+        """
+        self._hooks.add(hook, attempts=attempts)
 
     def refresh_needed(self, refresh_in: float | None = None) -> bool:
         """Whether fewer than *refresh_in* seconds (by default: the advisory window) are left."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`assume_role()`: a role of another account, by the role that a certificate gave."""
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from rolesanywhere_auth import sts, transport
 from rolesanywhere_auth.config import RolesAnywhereConfig
 from rolesanywhere_auth.credentials import RolesAnywhereCredentials, snapshot_of
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError
-from rolesanywhere_auth.events import RenewalEvent, RenewalHook
+from rolesanywhere_auth.events import Labels, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.forking import local_work
+from rolesanywhere_auth.hooks import Hooks
+from rolesanywhere_auth.log_fields import log_fields
 from rolesanywhere_auth.renewal import Renewal
 from rolesanywhere_auth.renewed import RenewedCredentials
 from rolesanywhere_auth.session import new_session
@@ -131,10 +134,6 @@ class Source:
         return found
 
 
-def _nobody(_: RenewalEvent) -> None:
-    """There is no hook."""
-
-
 def _is_async(session: botocore.session.Session) -> bool:
     """Whether it is one of aiobotocore."""
     return inspect.iscoroutinefunction(session.get_credentials)
@@ -163,15 +162,17 @@ class AssumedRoleCredentials(RenewedCredentials):
         self._session: botocore.session.Session | None = None
         self._endpoint: str | None = None
         wait = (LINE.connect_timeout + LINE.read_timeout) * sts.MAX_ATTEMPTS
+        hooks = Hooks(on_event, now=now)
         renewal = Renewal(
             self._assume,
             now=now,
             random=random.random,  # noqa: S311 - spreads renewals, no secret
             patience=source.patience + wait,
             serve_expired=source.serve_expired,
-            notify=on_event or _nobody,
+            notify=hooks,
+            labels=Labels(role.role_arn),
         )
-        super().__init__(renewal, method=METHOD, now=now)
+        super().__init__(renewal, method=METHOD, now=now, hooks=hooks)
 
     @property
     def role_session_name(self) -> str:
@@ -239,11 +240,17 @@ class AssumedRoleCredentials(RenewedCredentials):
             LINE, session, endpoint=endpoint, sessions=self._sessions, event=sts.EVENT
         )
         try:
-            found = transport.run(conversation, send=line.send, sleep=self._sleep)
+            send = self._hooks.watched(line.send)
+            found = transport.run(conversation, send=send, sleep=self._sleep)
         finally:
             line.close()
         until = found.expiration.isoformat()
-        logger.info("assumed %s until %s", found.assumed_role_arn or found.role_arn, until)
+        logger.info(
+            "assumed %s until %s",
+            found.assumed_role_arn or found.role_arn,
+            until,
+            extra=log_fields(labels=self.labels, expires_at=found.expiration),
+        )
         return found
 
     @property  # type: ignore[misc]

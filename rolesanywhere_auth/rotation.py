@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notice that certificate and key files were replaced, and that a certificate runs out.
 
 Files are compared by ``stat``, symbolic links followed: that sees a rename over
@@ -21,6 +22,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from rolesanywhere_auth._containers import Material, may_name_store, read_material
 from rolesanywhere_auth.certificates import Certificate
 from rolesanywhere_auth.errors import CertificateLoadError, RolesAnywhereError
+from rolesanywhere_auth.log_fields import log_fields
 
 logger = logging.getLogger("rolesanywhere_auth.identity")
 
@@ -222,4 +224,10 @@ class ExpiryWarnings:
             f"{leaf.not_valid_after:%Y-%m-%dT%H:%M:%SZ}",
             left.days,
             self._advice,
+            extra=log_fields(
+                source=source,
+                serial_number=serial,
+                certificate_expires_at=leaf.not_valid_after,
+                days_left=left.days,
+            ),
         )

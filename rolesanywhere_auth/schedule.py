@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When to renew, and how long to wait after a failure: pure functions of time and jitter.
 
 The windows are those that botocore is moving to (boto/botocore pull requests 3733 and

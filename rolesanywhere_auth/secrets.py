@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a passphrase comes from, and the promise that it is not printed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """botocore and boto3 sessions that sign in by certificate."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """botocore's settings without a botocore session, which would take 60 ms to make.
 
 Nearly all of that is importing what only clients need. Files, names, environment

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AWS Signature Version 4 with an X.509 certificate: request in, ``Authorization`` out.
 
 Pure functions without I/O and without a clock. The rules are those of the AWS IAM

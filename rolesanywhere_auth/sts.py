@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AssumeRole of AWS STS as a conversation without I/O: from one role to the next.
 
 Not by a botocore client, nor by botocore's signer: they log answers and signed headers at DEBUG,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS whose work on this machine a `fork()` does not cut in two; see `forking`.
 
 Reading a CA bundle and shaking hands make OpenSSL look up and keep algorithms, and it locks

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Finding the endpoint, and sending one prepared request there.
 
 Both follow botocore's rules and settings, by its public means only, without

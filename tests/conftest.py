@@ -8,9 +8,13 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth import RolesAnywhereConfig
+    from rolesanywhere_auth.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
@@ -84,3 +88,43 @@ def repository() -> Path:
 def command() -> list[str]:
     """How to start the command line in a process of its own."""
     return [sys.executable, "-m", "rolesanywhere_auth"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Emulator]:
+    """One emulator for a module."""
+    from rolesanywhere_auth.testing import Emulator
+
+    with Emulator() as started:
+        yield started
+
+
+@pytest.fixture
+def emulator(running: Emulator) -> Emulator:
+    """The emulator, empty."""
+    running.clear()
+    return running
+
+
+@pytest.fixture
+def config(emulator: Emulator) -> RolesAnywhereConfig:
+    """A configuration that signs in for an hour."""
+    from rolesanywhere_auth import RolesAnywhereConfig
+
+    return RolesAnywhereConfig(**emulator.set_up().config_arguments())
+
+
+@pytest.fixture(scope="module")
+def running_aws() -> Iterator[Emulator]:
+    """One emulator with moto behind it for a module."""
+    from rolesanywhere_auth.testing import Emulator
+
+    with Emulator(aws=True) as started:
+        yield started
+
+
+@pytest.fixture
+def aws(running_aws: Emulator) -> Emulator:
+    """The emulator with moto, empty."""
+    running_aws.clear()
+    return running_aws

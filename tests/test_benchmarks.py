@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ import pytest
 # At the end: an installed wheel of the package itself stays in front of the checkout.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import table
+from benchmarks import loops, table
 from benchmarks.__main__ import SECTIONS, arguments
 from benchmarks.server import answer
+from benchmarks.stage import Stage
 
 
 def test_contenders_run_in_turn_and_each_round_begins_with_another() -> None:
@@ -79,6 +82,36 @@ def test_the_command_measures_and_prints_budgets(repository: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "hot path / plain static Credentials" in done.stdout
+
+
+def test_every_section_names_what_measures_it(repository: Path) -> None:
+    """The module is there, and has the function; those that need the peer are not imported."""
+    for place, usual, least in SECTIONS.values():
+        module, _, function = place.partition(".")
+        source = (repository / "benchmarks" / f"{module}.py").read_text()
+        assert f"\ndef {function}(found: Stage" in source.replace("(_: Stage", "(found: Stage")
+        assert 0 < least <= usual
+
+
+def test_what_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without aiobotocore, the event loop is not measured, and a line says what is missing."""
+    monkeypatch.setitem(sys.modules, "aiobotocore", None)
+    assert loops.loops(Stage(tmp_path, 0), rounds=1) == []
+    assert "pip install 'rolesanywhere-auth[aio]'" in capsys.readouterr().out
+
+
+def test_a_loop_that_stands_still_is_seen() -> None:
+    """A task that blocks shows, and tasks that wait do not count as that."""
+
+    async def blocked() -> float:
+        watching = asyncio.create_task(loops._stall(time.perf_counter() + 0.2))
+        await asyncio.sleep(0.01)
+        time.sleep(0.1)  # noqa: ASYNC251 - what must be seen
+        return await watching
+
+    assert asyncio.run(blocked()) > 60
 
 
 def test_the_faulty_server_shows_every_fault_to_an_ordinary_client() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import sign_in_flags
 
 from rolesanywhere_auth import __version__, cli
 from rolesanywhere_auth.cli import demo
@@ -16,36 +16,9 @@ from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing._setup import Setup
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
 def flags(setup: Setup) -> list[str]:
     """The flags that sign in with *setup*."""
-    return [
-        "credential-process",
-        "--trust-anchor-arn",
-        setup.trust_anchor_arn,
-        f"--profile-arn={setup.profile_arn}",
-        "--role-arn",
-        setup.role_arn,
-        "--certificate",
-        str(setup.certificate),
-        "--private-key",
-        str(setup.private_key),
-        "--endpoint",
-        setup.endpoint_url,
-    ]
+    return ["credential-process", *sign_in_flags(setup)]
 
 
 def test_prints_what_credential_process_expects(
@@ -207,8 +180,7 @@ def test_debug_shows_no_secret(emulator: Emulator, command: list[str]) -> None:
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_no_verify_ssl(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     """--no-verify-ssl goes through where the CA is unknown; without it the error helps."""
-    arguments = flags(emulator.set_up())
-    arguments[-1] = emulator.https_endpoint_url
+    arguments = [*flags(emulator.set_up()), "--endpoint", emulator.https_endpoint_url]
 
     assert cli.main(arguments) == 1
     assert "AWS_CA_BUNDLE" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import sign_in_flags
 
 from rolesanywhere_auth import ConfigurationError, cli
 from rolesanywhere_auth.cli import serve
@@ -29,15 +31,7 @@ from rolesanywhere_auth.testing import Emulator
 def flags() -> Iterator[list[str]]:
     """Those that sign in at an emulator."""
     with Emulator() as emulator:
-        setup = emulator.set_up()
-        yield [
-            *("--trust-anchor-arn", setup.trust_anchor_arn),
-            *("--profile-arn", setup.profile_arn),
-            *("--role-arn", setup.role_arn),
-            *("--certificate", str(setup.certificate)),
-            *("--private-key", str(setup.private_key)),
-            *("--endpoint", setup.endpoint_url),
-        ]
+        yield sign_in_flags(emulator.set_up())
 
 
 @pytest.fixture
@@ -313,6 +307,119 @@ def test_roles_by_other_profiles(flags: list[str]) -> None:
     assert found["a"].profile_arn == found["first"].profile_arn
     assert found["b"].role_arn.endswith("role/x")
     assert found["b"].profile_arn.endswith("/other")
+
+
+@pytest.fixture
+def profiles(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A config file with two profiles, the second of another role; the settings of the first."""
+    values = dict(zip(flags[::2], flags[1::2], strict=True))
+    settings = {
+        "trust_anchor_arn": values["--trust-anchor-arn"],
+        "profile_arn": values["--profile-arn"],
+        "role_arn": values["--role-arn"],
+        "certificate": values["--certificate"],
+        "private_key": values["--private-key"],
+        "endpoint_url": values["--endpoint"],
+    }
+    file = tmp_path / "config"
+    with file.open("w") as text:
+        for name, role in (("one", settings["role_arn"]), ("two", f"{settings['role_arn']}-two")):
+            text.write(f"[profile {name}]\nrolesanywhere =\n")
+            text.writelines(
+                f"  {key} = {value}\n" for key, value in {**settings, "role_arn": role}.items()
+            )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    return settings
+
+
+@pytest.mark.usefixtures("without_signals", "runtime")
+def test_a_profile_is_served(profiles: dict[str, str], tmp_path: Path) -> None:
+    """Its credentials are at the path of its name, and those of further roles at theirs."""
+    served: list[str] = []
+
+    def use(variables: dict[str, str]) -> None:
+        for suffix in ("", "_BATCH"):
+            file = variables[f"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE{suffix}"]
+            url = variables[f"AWS_CONTAINER_CREDENTIALS_FULL_URI{suffix}"]
+            assert fetched(url, file)["RoleArn"] == profiles["role_arn"]
+            served.append(Path(file).name)
+
+    flags = ["--profile", "one", "--role", f"batch={profiles['role_arn']}", "--port", "0"]
+
+    assert run(flags, tmp_path / "env", use) == 0
+    assert served == ["one.token", "batch.token"]
+
+
+def test_where_roles_come_from(
+    flags: list[str], profiles: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags, profiles in their order, the environment, and --role, which goes with the first."""
+    for key, value in profiles.items():
+        monkeypatch.setenv(f"ROLESANYWHERE_{key.upper()}", value)
+    role = profiles["role_arn"]
+
+    found = serve.roles_of(
+        parsed(
+            [
+                *("--environment", "--profile", "two", "--profile", "one", "--role", f"x={role}-x"),
+                *(*flags, "--name", "flags", "--session-duration", "900"),
+            ]
+        )
+    )
+
+    assert list(found) == ["flags", "two", "one", "app", "x"]
+    arns = [each.role_arn for each in found.values()]
+    assert arns == [role, f"{role}-two", role, role, f"{role}-x"]
+    durations = [each.session_duration for each in found.values()]
+    assert durations == [900, 3600, 3600, 3600, 900]
+    assert list(serve.roles_of(parsed(["--environment"]))) == ["app"]
+    assert list(serve.roles_of(parsed(["--profile", "two", "--name", "first"]))) == ["first"]
+
+
+@pytest.mark.usefixtures("profiles")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no role is given: give --profile, --environment, or --trust-anchor-arn"),
+        (["--role", "x=arn:aws:iam::111122223333:role/x"], "no role is given"),
+        (["--profile", "three"], "there is no profile three"),
+        (["--profile", "one", "--profile", "one"], "two roles are named 'one'"),
+        (["--environment"], "the environment lacks ROLESANYWHERE_TRUST_ANCHOR_ARN"),
+        (
+            ["--profile", "one", "--certificate", "app.pem"],
+            "with --certificate, --trust-anchor-arn and --profile-arn and --role-arn must be given",
+        ),
+        (["--profile", "one", "--session-duration", "900"], "with --session-duration, --trust"),
+    ],
+)
+def test_roles_that_are_not_there(arguments: list[str], reason: str) -> None:
+    """The error says what to give."""
+    with pytest.raises(ConfigurationError) as caught:
+        serve.roles_of(parsed(arguments))
+    assert reason in str(caught.value)
+
+
+@pytest.mark.usefixtures("without_signals")
+@pytest.mark.parametrize("asked", [True, False])
+def test_metrics_where_they_are_asked_for(
+    flags: list[str], runtime: Path, tmp_path: Path, asked: bool
+) -> None:
+    """``--metrics`` adds a path for Prometheus, which is not there otherwise."""
+    statuses: list[int] = []
+
+    def scrape(variables: dict[str, str]) -> None:
+        url = variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"].replace("v1/credentials", "metrics")
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                assert b"rolesanywhere_credentials_expiry_timestamp_seconds{" in answer.read()
+                statuses.append(answer.status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+            error.close()
+
+    more = ["--metrics"] if asked else []
+    assert run([*flags, "--port", "0", *more], tmp_path / "export", scrape) == 0
+    assert statuses == [200 if asked else 404]
 
 
 def test_credential_process_does_not_load_the_server() -> None:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import boto3
 import pytest
+from commands import sign_in_flags
 
 from rolesanywhere_auth import cli, schedule
 from rolesanywhere_auth.cli.update import LONGEST_SLEEP, Updater
@@ -23,18 +24,10 @@ from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing._setup import Setup
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module, with STS."""
-    with Emulator(aws=True) as emulator:
-        yield emulator
-
-
 @pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
+def emulator(aws: Emulator) -> Emulator:
+    """With STS behind it."""
+    return aws
 
 
 @pytest.fixture
@@ -48,12 +41,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def flags(setup: Setup) -> list[str]:
     """The command with the flags that sign in with *setup*."""
-    return [
-        *("update", "--trust-anchor-arn", setup.trust_anchor_arn),
-        *("--profile-arn", setup.profile_arn, "--role-arn", setup.role_arn),
-        *("--certificate", str(setup.certificate), "--private-key", str(setup.private_key)),
-        *("--endpoint", setup.endpoint_url),
-    ]
+    return ["update", *sign_in_flags(setup)]
 
 
 def test_once(emulator: Emulator, file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,7 +122,7 @@ def test_errors_name_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("aws_signing_helper credential-process", "arguments are required: --trust-anchor-arn"),
         (f"aws_signing_helper credential-process {FLAGS} --nonsense 1", "--nonsense cannot be"),
         (f"aws_signing_helper credential-process {FLAGS} -h", "--help asks for no credentials"),
-        (f"aws_signing_helper credential-process {FLAGS} --debug=maybe", "--debug takes =true"),
+        (f"aws_signing_helper credential-process {FLAGS} --debug=maybe", "'maybe' is neither true"),
         (f"aws_signing_helper credential-process {FLAGS} --private-key", "expected one argument"),
         (f"aws_signing_helper credential-process {FLAGS} --session-duration 1h", "invalid int"),
     ],
@@ -135,7 +137,12 @@ def test_what_cannot_be_served(line: str, said: str) -> None:
 def test_values_of_unknown_flags_are_not_shown() -> None:
     """One may be a password; so may a word that mangled quotes left over."""
     start = f"aws_signing_helper credential-process {FLAGS}"
-    for rest in ("--secret-thing=hunter2", "--secret-thing hunter2", "hunter2 hunter3"):
+    for rest in (
+        "--secret-thing=hunter2",
+        "--secret-thing hunter2",
+        "--debug hunter2",
+        "hunter2 hunter3",
+    ):
         with pytest.raises(ConfigurationError) as caught:
             read(f"{start} {rest}")
         assert "hunter" not in str(caught.value)
@@ -146,3 +153,14 @@ def test_profile_or_line() -> None:
     """Both at once is a mistake."""
     with pytest.raises(ConfigurationError, match="not both"):
         RolesAnywhereConfig.from_credential_process("app", command_line="x")
+
+
+def test_nothing_below_the_commands_needs_them() -> None:
+    """The line is read without the package of the command line, which stands on all else."""
+    code = (
+        "import sys; from rolesanywhere_auth import RolesAnywhereConfig\n"
+        "RolesAnywhereConfig.from_credential_process(command_line=sys.argv[1])\n"
+        "sys.exit('rolesanywhere_auth.cli' in sys.modules)"
+    )
+    line = f"aws_signing_helper credential-process {FLAGS}"
+    subprocess.run([sys.executable, "-c", code, line], check=True)

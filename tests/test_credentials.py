@@ -10,7 +10,6 @@ import pickle
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,26 +34,6 @@ from rolesanywhere_auth import (
 )
 from rolesanywhere_auth.credentials import SignIn
 from rolesanywhere_auth.testing import Emulator
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
-@pytest.fixture
-def config(emulator: Emulator) -> RolesAnywhereConfig:
-    """A configuration that signs in for an hour."""
-    return RolesAnywhereConfig(**emulator.set_up().config_arguments())
 
 
 class Time:

@@ -9,12 +9,12 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from botocore.httpsession import get_cert_path
+from commands import sign_in_flags
 
 from rolesanywhere_auth import RolesAnywhereConfig, _direct, credentials
 from rolesanywhere_auth._direct import Line, _default_bundle, create_session, is_simple
@@ -27,20 +27,6 @@ from rolesanywhere_auth.errors import (
 from rolesanywhere_auth.exchange import SessionCredentials
 from rolesanywhere_auth.signing import HTTPRequest
 from rolesanywhere_auth.testing import Emulator
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
 
 
 @pytest.fixture
@@ -79,13 +65,10 @@ print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})
 
 def test_loads_no_http_client_of_others(emulator: Emulator) -> None:
     """The command ends without urllib3, boto3 and most of botocore having been imported."""
-    setup = emulator.set_up()
     done = subprocess.run(
         [
             *(sys.executable, "-c", PROGRAM, "credential-process"),
-            *("--trust-anchor-arn", setup.trust_anchor_arn, "--profile-arn", setup.profile_arn),
-            *("--role-arn", setup.role_arn, "--certificate", str(setup.certificate)),
-            *("--private-key", str(setup.private_key), "--endpoint", setup.endpoint_url),
+            *sign_in_flags(emulator.set_up()),
         ],
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,12 +118,14 @@ def test_imports_of_a_sign_in_that_fails(repository: Path, tmp_path: Path) -> No
 
 
 @contextmanager
-def working_thread(*, until: threading.Event) -> Iterator[threading.Thread]:
-    """Another thread within `local_work()`, until *until*."""
+def within(
+    what: AbstractContextManager[object], *, until: threading.Event
+) -> Iterator[threading.Thread]:
+    """Another thread within *what*, until *until*."""
     inside = threading.Event()
 
     def work() -> None:
-        with local_work():
+        with what:
             inside.set()
             until.wait(10)
 
@@ -152,11 +154,11 @@ def can_work() -> bool:
     return free[0]
 
 
-def fork_and_see() -> bool:
-    """Whether the lock can be had in a forked child."""
+def in_child(check: Callable[[], bool]) -> bool:
+    """What *check* finds in a forked child."""
     child = os.fork()
     if child == 0:  # pragma: no cover - a process of its own
-        os._exit(0 if can_work() else 1)
+        os._exit(0 if check() else 1)
     return os.waitpid(child, 0)[1] == 0
 
 
@@ -164,9 +166,9 @@ def test_a_fork_waits() -> None:
     """The fork takes place after the other thread's work, and the lock is free in both."""
     over = threading.Event()
     timer = threading.Timer(0.05, over.set)
-    with working_thread(until=over) as thread:
+    with within(local_work(), until=over) as thread:
         timer.start()
-        free_in_child = fork_and_see()
+        free_in_child = in_child(can_work)
         waited = over.is_set()
 
     assert waited
@@ -192,8 +194,8 @@ def test_a_fork_within_the_work_of_its_own_thread() -> None:
 def test_a_fork_that_waited_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """After so long it goes on; the child has a lock that works, the parent's is untouched."""
     monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
-    with working_thread(until=threading.Event()):
-        free_in_child = fork_and_see()
+    with within(local_work(), until=threading.Event()):
+        free_in_child = in_child(can_work)
         held = not can_work()
 
     assert free_in_child
@@ -205,7 +207,7 @@ def test_the_childs_handler_after_waiting_in_vain(monkeypatch: pytest.MonkeyPatc
     """A lock whose owner is not there is replaced; work begun before still ends with the old."""
     monkeypatch.setattr(forking, "_lock", threading.RLock())
     old = forking._lock
-    with working_thread(until=threading.Event()):
+    with within(local_work(), until=threading.Event()):
         forking._after_fork_in_child()
 
         assert forking._lock is not old
@@ -216,7 +218,7 @@ def test_work_that_waited_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is done unguarded, and leaves the lock with who has it."""
     monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
     done = False
-    with working_thread(until=threading.Event()):
+    with within(local_work(), until=threading.Event()):
         with local_work():
             done = True
         held = not can_work()
@@ -261,26 +263,6 @@ def test_a_system_without_fork(repository: Path) -> None:
     assert found == "done\n"
 
 
-@contextmanager
-def within(guard: forking.Guard, *, until: threading.Event) -> Iterator[None]:
-    """Another thread within *guard*, until *until*."""
-    inside = threading.Event()
-
-    def work() -> None:
-        with guard:
-            inside.set()
-            until.wait(10)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert inside.wait(10)
-    try:
-        yield
-    finally:
-        until.set()
-        thread.join()
-
-
 def is_free(guard: forking.Guard) -> bool:
     """Whether a thread other than this one gets in without waiting long."""
     done = threading.Event()
@@ -291,14 +273,6 @@ def is_free(guard: forking.Guard) -> bool:
 
     threading.Thread(target=work, daemon=True).start()
     return done.wait(1)
-
-
-def in_child(check: Callable[[], bool]) -> bool:
-    """What *check* finds in a forked child."""
-    child = os.fork()
-    if child == 0:  # pragma: no cover - a process of its own
-        os._exit(0 if check() else 1)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def test_a_fork_waits_for_a_guard() -> None:

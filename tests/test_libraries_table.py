@@ -69,9 +69,10 @@ def test_every_library_has_a_row() -> None:
     groups = re.findall(r"^(?:apps|engines) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     installed = set(re.findall(r'^  "([\w-]+)', "".join(groups), re.MULTILINE))
     tools = {"coverage", "distributed", "filelock", "moto", "pytest"}
+    web = {"celery", "django", "django-storages", "fastapi", "gunicorn", "httpx2", "uvicorn"}
 
     shown = {row.version.split("`")[1] for row in ROWS}
 
     assert len(groups) == 2
-    assert installed - tools <= shown
+    assert installed - tools - web <= shown
     assert len({row.test for row in ROWS}) == len(ROWS)

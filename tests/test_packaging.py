@@ -4,9 +4,11 @@ import configparser
 import email
 import email.message
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +20,34 @@ import rolesanywhere_auth
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
-    """The wheel as it would be published, built from the checkout."""
-    target = tmp_path_factory.mktemp("wheel")
+WHEEL = f"rolesanywhere_auth-{rolesanywhere_auth.__version__}-py3-none-any.whl"
+SDIST = f"rolesanywhere_auth-{rolesanywhere_auth.__version__}.tar.gz"
+
+
+def build(source: Path, target: Path, *, umask: int) -> None:
+    """Builds sdist and wheel from the files in *source*, dated by SOURCE_DATE_EPOCH."""
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)],
-        cwd=ROOT,
+        [sys.executable, "-m", "hatchling", "build", "-d", str(target)],
+        cwd=source,
+        env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
+        umask=umask,
         check=True,
         capture_output=True,
     )
-    [path] = target.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what would be published, built from the checkout."""
+    target = tmp_path_factory.mktemp("built")
+    build(ROOT, target, umask=0o022)
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Iterator[zipfile.ZipFile]:
+    """The wheel as it would be published."""
+    with zipfile.ZipFile(built / WHEEL) as archive:
         yield archive
 
 
@@ -47,6 +65,39 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> Non
     inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     assert modules | {"rolesanywhere_auth/py.typed"} == inside
+
+
+def test_sdist_holds_what_the_tests_need(built: Path) -> None:
+    """Whoever has the sdist has every file of the package, tests, benchmarks, docs and scripts."""
+    with tarfile.open(built / SDIST) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+
+    folders = ("rolesanywhere_auth", "tests", "benchmarks", "docs", "scripts")
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*")):
+        name = path.relative_to(ROOT).as_posix()
+        if path.is_file() and "__pycache__" not in name and not name.startswith("docs/_build/"):
+            assert name in inside
+    alone = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "pyproject.toml", "tox.ini"}
+    assert alone <= inside
+
+
+def test_build_is_reproducible(built: Path, tmp_path: Path) -> None:
+    """The unpacked sdist, elsewhere and under another umask, gives the same two files."""
+    source = tmp_path / "un packed"
+    source.mkdir()
+    subprocess.run(["tar", "-xzf", built / SDIST, "-C", source, "--strip-components=1"], check=True)
+
+    build(source, tmp_path / "again", umask=0o077)
+
+    assert (tmp_path / "again" / WHEEL).read_bytes() == (built / WHEEL).read_bytes()
+    assert (tmp_path / "again" / SDIST).read_bytes() == (built / SDIST).read_bytes()
+
+
+def test_every_source_file_names_its_licence(wheel: zipfile.ZipFile) -> None:
+    """A file that is copied out of the wheel still says under which terms."""
+    for name in wheel.namelist():
+        if name.endswith(".py"):
+            assert wheel.read(name).startswith(b"# SPDX-License-Identifier: Apache-2.0\n"), name
 
 
 def test_wheel_carries_the_licence(wheel: zipfile.ZipFile, metadata: email.message.Message) -> None:
@@ -76,6 +127,12 @@ def test_core_needs_three_libraries(metadata: email.message.Message) -> None:
     }
 
     assert core == {"boto3", "botocore", "cryptography"}
+
+
+def test_nothing_is_capped(metadata: email.message.Message) -> None:
+    """No newer release of Python or of a library is shut out: it may bring a security fix."""
+    for requirement in (metadata["Requires-Python"], *metadata.get_all("Requires-Dist", [])):
+        assert not re.search(r"<|==|~=|!=", requirement.partition(";")[0]), requirement
 
 
 def test_wheel_registers_the_command_and_the_pytest_plugin(wheel: zipfile.ZipFile) -> None:

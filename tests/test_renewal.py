@@ -8,16 +8,15 @@ import logging
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from operator import attrgetter
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials
+from children import children_of
 
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.errors import (
@@ -1174,37 +1174,6 @@ def key_of(rig: Rig) -> bytes:
     return str(rig.renewal.current().frozen.access_key).encode()
 
 
-@contextmanager
-def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[bytes]]:
-    """Run *work* in forked children, and give what they returned; those that hang are ended."""
-    pipes, pids = [], []
-    for _ in range(count):
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid == 0:  # the child: nothing of pytest may run here
-            try:
-                os.write(writing, work())
-            except BaseException as error:  # noqa: BLE001
-                os.write(writing, repr(error).encode())
-            finally:
-                os._exit(0)
-        os.close(writing)
-        pipes.append(reading)
-        pids.append(pid)
-    try:
-        end = time.monotonic() + PATIENCE
-        answers = []
-        for reading in pipes:
-            ready, _, _ = select.select([reading], [], [], max(end - time.monotonic(), 0))
-            answers.append(os.read(reading, 1000) if ready else b"the child hangs")
-        yield answers
-    finally:
-        for pid, reading in zip(pids, pipes, strict=True):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            os.close(reading)
-
-
 @needs_fork
 @threads_may_fork
 def test_a_child_of_a_flight_with_the_lock_held(rig: Rig) -> None:
@@ -1367,13 +1336,6 @@ def test_a_system_without_fork(repository: Path) -> None:
     """The module loads where there is nothing to register with, as on Windows."""
     code = "import os, random, threading, logging, botocore.credentials\ndel os.register_at_fork\n"
     assert not run(code + "import rolesanywhere_auth.renewal", repository)
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    """A service that children can reach."""
-    with Emulator() as running:
-        yield running
 
 
 @pytest.fixture

@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children import children_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -901,28 +899,6 @@ def test_the_first_load_is_shared(tmp_path: Path, leaves: list[Leaf]) -> None:
     assert held.asked == 2
 
 
-@contextmanager
-def child_of(work: Callable[[], bytes]) -> Iterator[bytes]:
-    """Run *work* in a forked child, and give what it returned; a child that hangs is ended."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:  # the child: nothing of pytest may run here
-        try:
-            os.write(writing, work())
-        except BaseException as error:  # noqa: BLE001
-            os.write(writing, repr(error).encode())
-        finally:
-            os._exit(0)
-    try:
-        ready, _, _ = select.select([reading], [], [], PATIENCE)
-        yield os.read(reading, 1000) if ready else b"the child hangs"
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reading)
-        os.close(writing)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # of threads: that is the point
 def test_forked_while_loading(tmp_path: Path, leaves: list[Leaf]) -> None:
@@ -938,7 +914,7 @@ def test_forked_while_loading(tmp_path: Path, leaves: list[Leaf]) -> None:
     with ThreadPoolExecutor(1) as pool:
         polling = pool.submit(made.source.poll, now=LATER)
         assert held.waiting.wait(PATIENCE)
-        with child_of(work) as answer:
+        with children_of(work) as (answer,):
             assert answer == b"%x" % leaves[1].serial_number
         held.go.set()
         assert polling.result(PATIENCE)

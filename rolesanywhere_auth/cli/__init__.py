@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command ``rolesanywhere-auth``: one small file for each of its verbs."""
 
 from __future__ import annotations

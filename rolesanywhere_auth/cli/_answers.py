@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The record of answers: its format, what is taken out of it, and how two are compared.
 
 JSON lines. The first has ``format``, ``version``, ``recorded_at``, ``endpoint``, ``region``,

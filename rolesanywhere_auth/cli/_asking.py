@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes experiments at an endpoint and notes the answers."""
 
 from __future__ import annotations

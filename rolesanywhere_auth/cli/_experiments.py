@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What to ask a Roles Anywhere endpoint, and which open question each answer settles.
 
 The questions are those that no source answers (docs/emulator.md lists the emulator's

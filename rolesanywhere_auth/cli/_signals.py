@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a command that runs until it is told to stop is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the experiments need at an endpoint: made when first asked for, removed at the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth credential-process``: one sign-in, printed for AWS SDKs and tools."""
 
 from __future__ import annotations
@@ -6,7 +7,8 @@ import argparse
 import json
 from typing import Any
 
-from rolesanywhere_auth.cli import _flags, formatter
+from rolesanywhere_auth import _flags
+from rolesanywhere_auth.cli import formatter
 
 
 def add_to(verbs: Any) -> None:
@@ -21,28 +23,8 @@ def add_to(verbs: Any) -> None:
         formatter_class=formatter,
     )
     command.set_defaults(run=run)
-    add_sign_in_flags(command)
-    command.add_argument(
-        "--cache",
-        nargs="?",
-        const=True,
-        metavar="FOLDER",
-        help="share sessions between calls, in memory or in FOLDER; needs the extra cache",
-    )
-
-
-def add_sign_in_flags(command: argparse.ArgumentParser) -> None:
-    """Add what every command that signs in takes."""
-    _flags.add_flags(
-        command,
-        _flags.ROLE,
-        _flags.CERTIFICATE,
-        _flags.INTERMEDIATES,
-        _flags.KEY,
-        _flags.SECRETS,
-        _flags.DEBUG,
-        required=("--trust-anchor-arn", "--profile-arn", "--role-arn"),
-    )
+    _flags.add_sign_in_flags(command)
+    _flags.add_flags(command, _flags.CACHE)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,8 +32,9 @@ def run(options: argparse.Namespace) -> int:
     from botocore.exceptions import BotoCoreError
 
     from rolesanywhere_auth import _direct
+    from rolesanywhere_auth._flag_values import config_of
     from rolesanywhere_auth.cli import fail
-    from rolesanywhere_auth.cli._config import config_of, log_to_stderr
+    from rolesanywhere_auth.cli._logging import log_to_stderr
 
     log_to_stderr(options)
     try:

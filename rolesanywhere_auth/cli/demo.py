@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth demo``: the whole of Roles Anywhere on this machine, step by step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth emulator``: the emulated service for programs in any language."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth emulator record``: ask an endpoint what nobody knows, note the answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth emulator replay``: where the emulator answers otherwise than a record."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth read-certificate-data``: what a certificate says that signing in needs."""
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.cli import _flags
+from rolesanywhere_auth import _flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rolesanywhere_auth.keys.stores import KeyStore
     from rolesanywhere_auth.secrets import Passphrase
 
 _KEY_TYPES = {
@@ -41,8 +43,9 @@ def run(options: argparse.Namespace) -> int:
     """Read and print."""
     from botocore.exceptions import BotoCoreError
 
+    from rolesanywhere_auth._flag_values import passphrase_of, sources
     from rolesanywhere_auth.cli import fail
-    from rolesanywhere_auth.cli._config import log_to_stderr, passphrase_of, sources
+    from rolesanywhere_auth.cli._logging import log_to_stderr
     from rolesanywhere_auth.keys.stores import open_store, scheme_of
 
     log_to_stderr(options)
@@ -52,12 +55,19 @@ def run(options: argparse.Namespace) -> int:
         if scheme_of(source) is None:
             text = _as_json(source, passphrase)
         else:
-            text = listed(open_store(source, passphrase=passphrase).certificates())
+            text = listed(_certificates(open_store(source, passphrase=passphrase)))
     except BotoCoreError as error:  # ours are among them
         return fail(error)
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0
+
+
+def _certificates(store: KeyStore) -> Sequence[bytes]:
+    """Of the operating system's store all that fit: people look here for how to tell them apart."""
+    from rolesanywhere_auth.keys.os_store import OSStore
+
+    return store.matching() if isinstance(store, OSStore) else store.certificates()
 
 
 def _as_json(source: str, passphrase: Passphrase | None) -> str:

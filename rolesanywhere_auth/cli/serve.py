@@ -1,15 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth serve``: credentials for programs in any language, over HTTP."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_auth import _flags
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
 
 def add_to(verbs: Any) -> None:
     """Add the command; flags that ``aws_signing_helper serve`` has are named as there."""
-    from rolesanywhere_auth.cli.credential_process import add_sign_in_flags
-
     command = verbs.add_parser(
         "serve",
         help="give credentials to programs in any language, over HTTP on this machine",
@@ -28,19 +29,39 @@ def add_to(verbs: Any) -> None:
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
-    add_sign_in_flags(command)
-    roles = command.add_argument_group("which roles")
-    roles.add_argument("--name", help="of --role-arn in paths; by default its last part")
+    _flags.add_sign_in_flags(command, required=False)
+    _add_roles(command.add_argument_group("which roles"))
+    _add_places(command.add_argument_group("where it listens"))
+    _add_guards(command.add_argument_group("who gets credentials"))
+
+
+def _add_roles(roles: Any) -> None:
+    roles.add_argument(
+        "--name",
+        help="of the first role in paths; by default a profile's, or the last part of its ARN",
+    )
+    roles.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a profile of ~/.aws/config with a block rolesanywhere =, instead of the flags above "
+        "or besides; its role has its name; may be repeated",
+    )
+    roles.add_argument(
+        "--environment",
+        action="store_true",
+        help="what the variables ROLESANYWHERE_… say; the role is named by its last part",
+    )
     roles.add_argument(
         "--role",
         action="append",
         default=[],
         type=_role,
         metavar="NAME=ARN[,PROFILE-ARN]",
-        help="another role, perhaps by another profile; may be repeated",
+        help="another role of the first one's certificate, perhaps by another profile; may be "
+        "repeated",
     )
-    _add_places(command.add_argument_group("where it listens"))
-    _add_guards(command.add_argument_group("who gets credentials"))
 
 
 def _add_places(where: Any) -> None:
@@ -60,6 +81,11 @@ def _add_places(where: Any) -> None:
         default=[],
         metavar="HOST",
         help="another name by which clients call it; may be repeated",
+    )
+    where.add_argument(
+        "--metrics",
+        action="store_true",
+        help="answer GET /metrics for Prometheus; needs the extra prometheus",
     )
     where.add_argument("--export", metavar="FILE", help="write the environment there, once it runs")
 
@@ -116,13 +142,10 @@ def run(options: argparse.Namespace) -> int:
     from botocore.exceptions import BotoCoreError
 
     from rolesanywhere_auth.cli import fail
+    from rolesanywhere_auth.cli._logging import log_to_stderr
     from rolesanywhere_auth.cli._signals import stopping
 
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if options.debug else logging.WARNING,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
+    log_to_stderr(options)
     try:
         with stopping() as stopped:
             server = server_of(options)
@@ -136,24 +159,45 @@ def run(options: argparse.Namespace) -> int:
 
 
 def roles_of(options: argparse.Namespace) -> dict[str, RolesAnywhereConfig]:
-    """The roles by name, that of ``--role-arn`` first.
+    """The roles by name: of the flags, of profiles, of the environment, and of ``--role``.
 
     Raises:
-        ConfigurationError: two have one name, or an ARN does not fit.
+        ConfigurationError: two have one name, there is none, or what describes one cannot work.
     """
-    from rolesanywhere_auth.cli._config import config_of
     from rolesanywhere_auth.errors import ConfigurationError
-    from rolesanywhere_auth.serve import default_name
 
-    first = config_of(options)
-    found = {options.name or default_name(first.role_arn): first}
+    roles = list(_described(options))
+    if not roles:
+        raise ConfigurationError(
+            "no role is given: give --profile, --environment, or --trust-anchor-arn, "
+            "--profile-arn, --role-arn and --certificate"
+        )
+    name, first = roles[0]
+    roles[0] = (options.name or name, first)
     for name, role_arn, profile_arn in options.role:
+        more = replace(first, role_arn=role_arn, profile_arn=profile_arn or first.profile_arn)
+        roles.append((name, more))
+    found: dict[str, RolesAnywhereConfig] = {}
+    for name, config in roles:
         if name in found:
             raise ConfigurationError(f"two roles are named {name!r}; give each a name of its own")
-        found[name] = replace(
-            first, role_arn=role_arn, profile_arn=profile_arn or first.profile_arn
-        )
+        found[name] = config
     return found
+
+
+def _described(options: argparse.Namespace) -> Iterator[tuple[str, RolesAnywhereConfig]]:
+    from rolesanywhere_auth._flag_values import config_of
+    from rolesanywhere_auth.config import RolesAnywhereConfig
+    from rolesanywhere_auth.serve import default_name
+
+    if _flags.check_complete(options):
+        config = config_of(options)
+        yield default_name(config.role_arn), config
+    for profile in options.profile:
+        yield profile, RolesAnywhereConfig.from_profile(profile)
+    if options.environment:
+        config = RolesAnywhereConfig.from_environment()
+        yield default_name(config.role_arn), config
 
 
 def server_of(options: argparse.Namespace) -> CredentialServer:
@@ -176,6 +220,7 @@ def server_of(options: argparse.Namespace) -> CredentialServer:
         unix_socket=options.unix_socket,
         sockets=sockets,
         imds=local if options.imds is None else options.imds,
+        metrics=options.metrics,
         host_names=options.host_name,
         hop_limit=options.hop_limit,
         token_folder=options.token_folder or default_folder(dict(os.environ), name=name),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth sign-string``: a signature over a fixed text, to try a key with."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_auth.cli import _flags
+from rolesanywhere_auth import _flags
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import PublicKey
@@ -46,8 +47,9 @@ def run(options: argparse.Namespace) -> int:
     """Sign and print."""
     from botocore.exceptions import BotoCoreError
 
+    from rolesanywhere_auth._flag_values import key_source, passphrase_of
     from rolesanywhere_auth.cli import fail
-    from rolesanywhere_auth.cli._config import key_source, log_to_stderr, passphrase_of
+    from rolesanywhere_auth.cli._logging import log_to_stderr
 
     log_to_stderr(options)
     try:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth update``: keeps a profile of the shared credentials file fresh."""
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rolesanywhere_auth.cli import _flags
-from rolesanywhere_auth.cli.credential_process import add_sign_in_flags
+from rolesanywhere_auth import _flags
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.exchange import Clock, SessionCredentials
@@ -40,7 +40,7 @@ def add_to(verbs: Any) -> None:
         allow_abbrev=False,
     )
     command.set_defaults(run=run)
-    add_sign_in_flags(command)
+    _flags.add_sign_in_flags(command)
     _flags.add_flags(command, _OWN)
 
 
@@ -157,9 +157,10 @@ def run(options: argparse.Namespace) -> int:
     from botocore.exceptions import BotoCoreError
 
     from rolesanywhere_auth._credentials_file import default_path, write_profile
+    from rolesanywhere_auth._flag_values import config_of
     from rolesanywhere_auth._merging import check_profile
     from rolesanywhere_auth.cli import fail
-    from rolesanywhere_auth.cli._config import config_of, log_to_stderr
+    from rolesanywhere_auth.cli._logging import log_to_stderr
     from rolesanywhere_auth.cli._signals import stopping
     from rolesanywhere_auth.credentials import SignIn
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``rolesanywhere-auth version``: the version alone, as ``aws_signing_helper`` prints it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Private keys: what one must be able to do, and which kinds the service accepts.
 
 Each module here knows one place where a key may live; ``files.py`` is the first.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions of macOS that the Keychain's identities take, for ctypes.
 
 Signatures: the headers of CoreFoundation and Security (SecItem.h, SecIdentity.h, SecKey.h,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Distinguished names: read from text as people have it at hand, and compared.
 
 The text may be what RFC 4514 prescribes, what ``openssl x509 -subject`` prints

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PKCS #11 modules of this process: found, loaded once, and used by one thread at a time.
 
 ``python-pkcs11`` tells a module that it need not lock (``C_Initialize(NULL)``), and lets other

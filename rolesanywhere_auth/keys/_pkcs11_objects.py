@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is on a token: certificates and keys, and how they are found from each other.
 
 PKCS #11 leaves it to the user which objects belong together. CKA_ID says so by convention

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signatures by a key on a token, in the form that `Signer.sign` promises."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store that a ``pkcs11:`` reference names, and how work is done with its token."""
 
 from __future__ import annotations

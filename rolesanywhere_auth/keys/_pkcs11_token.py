@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens: the one a URI means, a session with it, and the login.
 
 All of this is called within the token's `Module`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PKCS#8 (RFC 5958) taken apart by hand, above all for ML-DSA keys ``cryptography`` cannot load.
 
 RFC 9881 6 knows three forms of an ML-DSA private key: the seed, the expanded key,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The everyday forms of RSA and EC keys, without ``cryptography``'s ``serialization``.
 
 That package imports ciphers, bcrypt and OpenSSH's formats: 7 ms, which every start

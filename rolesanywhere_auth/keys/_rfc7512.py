@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The PKCS #11 URI (RFC 7512), as leniently as p11-kit reads it.
 
 p11-kit takes the PIN in the path too (as AWS's helper documents it), lets the last of two

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which certificate of an operating system's store is meant: the language of ``store:``.
 
 ``store:[PLACE][?KEY=VALUE[&KEY=VALUE…]]``. A certificate must fit all that is said:
@@ -224,6 +225,7 @@ def parse_cert_selector(text: str) -> dict[str, str]:
 
     ``Key=x509Subject,Value=CN=app Key=x509Serial,Value=1F`` (a value goes on to the next ``Key=``),
     or ``file://`` and the path of a JSON file: ``[{"Key": "x509Subject", "Value": "CN=app"}]``.
+    Such JSON itself is understood too, which the helper's help promises and its code refuses.
 
     Returns:
         Criteria for `selector` and `reference_of`.
@@ -231,7 +233,12 @@ def parse_cert_selector(text: str) -> dict[str, str]:
     Raises:
         ConfigurationError: it is not such a text, or the file cannot be read.
     """
-    pairs = _selector_file(text[7:]) if text.startswith("file://") else _selector_text(text)
+    if text.startswith("file://"):
+        pairs = _selector_file(text[7:])
+    elif text.lstrip().startswith("["):
+        pairs = _selector_json(text, "it")
+    else:
+        pairs = _selector_text(text)
     criteria: dict[str, str] = {}
     for key, value in pairs:
         name = _HELPER_KEYS.get(key)
@@ -261,13 +268,24 @@ def _selector_text(text: str) -> Iterable[tuple[str, str]]:
 
 def _selector_file(path: str) -> Iterable[tuple[str, str]]:
     try:
-        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        return [(str(each["Key"]), str(each["Value"])) for each in content]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigurationError(
-            f"cert selector: {path} cannot be used ({type(error).__name__}: {error}). It must hold "
-            '[{"Key": "x509Subject", "Value": "CN=app"}].'
-        ) from error
+        content = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _unusable_selector(path, error) from error
+    return _selector_json(content, path)
+
+
+def _selector_json(text: str, source: str) -> Iterable[tuple[str, str]]:
+    try:
+        return [(str(each["Key"]), str(each["Value"])) for each in json.loads(text)]
+    except (ValueError, TypeError, KeyError) as error:
+        raise _unusable_selector(source, error) from error
+
+
+def _unusable_selector(source: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"cert selector: {source} cannot be used ({type(error).__name__}: {error}). It must hold "
+        '[{"Key": "x509Subject", "Value": "CN=app"}].'
+    )
 
 
 def reference_of(criteria: Mapping[str, str], *, place: str = "") -> str:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Follows a SPIFFE agent's stream: the thread that notices new X.509-SVIDs."""
 
 from __future__ import annotations

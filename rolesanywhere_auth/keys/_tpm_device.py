@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The connection to one TPM: one for all its keys, used by one thread at a time."""
 
 from __future__ import annotations

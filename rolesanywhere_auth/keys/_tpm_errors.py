@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the response codes of a TPM and of the software before it mean (TPM 2.0 Part 2, 6.6)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two ways in which a TPM holds a key: at a persistent handle, or wrapped in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Policies of TPM keys: what has to hold before the TPM uses a key (TPM 2.0 Part 1, 19.7)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the public area of a TPM key says: which key it is, and how it can sign for the service."""
 
 from __future__ import annotations

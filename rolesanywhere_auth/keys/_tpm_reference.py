@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``tpm:`` and ``handle:`` references: which key of a TPM is meant, and how to reach it."""
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from rolesanywhere_auth.errors import ConfigurationError, PassphraseError
+from rolesanywhere_auth.errors import ConfigurationError
 from rolesanywhere_auth.keys._tpm_policy import Step, parse_step
-from rolesanywhere_auth.secrets import Passphrase
+from rolesanywhere_auth.secrets import Passphrase, SecretReference, from_text
 
 _HANDLE = re.compile(r"(?:0x)?(81[0-9a-f]{6})", re.IGNORECASE)
 _LIKE_HANDLE = re.compile(r"0x.*|[0-9a-f]{8}", re.IGNORECASE)
@@ -67,9 +68,9 @@ def _with_option(found: Reference, option: str) -> Reference:
     if equals and value and name == "tcti":
         return found._replace(tcti=value)
     if equals and name == "auth":
-        return found._replace(auth=_Secret(value, option=name, source=found.source))
+        return found._replace(auth=_secret(value, option=name, source=found.source))
     if equals and name == "parent-auth":
-        return found._replace(parent_auth=_Secret(value, option=name, source=found.source))
+        return found._replace(parent_auth=_secret(value, option=name, source=found.source))
     if equals and name == "policy":
         return found._replace(policy=(*found.policy, parse_step(value)))
     raise ConfigurationError(
@@ -89,31 +90,12 @@ def default_tcti() -> str | None:
     return f"device:{_RESOURCE_MANAGER}" if Path(_RESOURCE_MANAGER).exists() else None
 
 
-class _Secret:
-    """Reads a password when it is wanted: from ``env:NAME`` or ``file:PATH``.
-
-    Nothing else is taken: a reference gets into logs.
-    """
-
-    def __init__(self, where: str, *, option: str, source: str) -> None:
-        self._kind, _, self._name = where.partition(":")
-        self._what = f"{source}: the option {option}"
-        if self._kind not in ("env", "file") or not self._name:
-            raise ConfigurationError(
-                f"{self._what} must be env:NAME or file:PATH (its value is not shown)."
-            )
-
-    def __call__(self) -> bytes:
-        try:
-            if self._kind == "env":
-                return os.fsencode(os.environ[self._name])
-            content = Path(self._name).expanduser().read_bytes()
-        except (KeyError, OSError) as error:
-            reason = getattr(error, "strerror", None) or "no such variable"
-            raise PassphraseError(
-                f"{self._what} names {self._kind}:{self._name}, which cannot be read: {reason}."
-            ) from error
-        return content.removesuffix(b"\n").removesuffix(b"\r")
-
-    def __repr__(self) -> str:
-        return f"<secret {self._kind}:{self._name}>"
+def _secret(where: str, *, option: str, source: str) -> SecretReference:
+    """Where a password is; never the password itself, as a reference gets into logs."""
+    name = f"{source}: the option {option}"
+    if where.startswith("value:"):
+        raise ConfigurationError(
+            f"{name}: a password is not written into a reference; give env:NAME or file:PATH, or "
+            "the password as passphrase"
+        )
+    return from_text(where, name=name)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TSS2 key files: a private key that a TPM wrapped, and that only this TPM can unwrap.
 
 The format is "ASN.1 Specification for TPM 2.0 Key Files" (draft-bottomley-tpm2-keys), as its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions of Windows that reading certificate stores and signing takes, for ctypes.
 
 Signatures and constants: Microsoft's wincrypt.h, ncrypt.h and winerror.h. All handles are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one call of the SPIFFE Workload API that is needed here: gRPC over plain HTTP/2.
 
 Not by grpcio: a process that follows a stream with it cannot fork well. Its children are told

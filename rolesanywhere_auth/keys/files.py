@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Private keys in files or bytes: PEM, DER and PKCS#12, encrypted or not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The macOS Keychain: identities, which are certificates with their keys.
 
 ``store:`` looks through the keychains of the search list and the tokens that are plugged in (smart

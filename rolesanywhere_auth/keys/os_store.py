@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``store:``: certificates with their keys in the store that the operating system has for them.
 
 Windows' certificate stores (``windows.py``) and the macOS Keychain (``macos.py``): what they have
@@ -245,6 +246,15 @@ class OSStore:
         )
         above = issuers([leaf], [*identities, *others])
         return list(dict.fromkeys([leaf.der, *(each.der for each in above)]))
+
+    def matching(self) -> list[bytes]:
+        """DER of all that fit and have a key, whatever ``newest`` says; to be listed.
+
+        Raises:
+            CertificateLoadError: the store cannot be read.
+        """
+        identities, _ = self._contents()
+        return [each.der for each in identities if self._reference.selector.fits(each)]
 
     def signer(self, public_keys: Sequence[bytes]) -> StoreSigner:
         """The key of the certificate that is meant; raises as `KeyStore.signer` does."""

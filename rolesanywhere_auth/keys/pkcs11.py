@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys and certificates in PKCS #11 tokens: HSMs, smart cards, YubiKeys, software tokens.
 
 ``pkcs11:token=prod;object=app`` is enough as ``certificate`` where the token has both; see

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """X.509-SVIDs of a SPIFFE agent (SPIRE, say): ``certificate="spiffe:"``.
 
 The agent gives certificate, intermediates and key over its Workload API, and sends new ones long

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Key stores: places that keep a private key to themselves, named by ``scheme:reference``.
 
 Each scheme has a module, which is imported when a reference to it is used first. Others

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys in a TPM 2.0, by ``tpm2-pytss``: at a persistent handle, or in a TSS2 key file.
 
 References::
@@ -8,8 +9,8 @@ References::
     tpm:0x81000001;policy=pcr:sha256:0,7;policy=authvalue
     tpm:app.tss2.pem;parent-auth=file:/etc/pki/owner.password
 
-``auth`` and ``parent-auth`` (the password of the key, and of its parent or hierarchy) name an
-environment variable, ``env:NAME``, or a file, ``file:PATH``.
+``auth`` and ``parent-auth`` (the password of the key, and of its parent or hierarchy) say where it
+is, as a `SecretReference`: ``env:NAME``, ``file:PATH`` and the others, but not ``value:``.
 """
 
 from __future__ import annotations

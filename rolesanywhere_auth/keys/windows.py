@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificate stores of Windows, and the keys that belong to their certificates.
 
 ``store:`` means ``store:CurrentUser/MY``; the place is CurrentUser or LocalMachine, and the name

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Credentials for programs in any language, over HTTP on this machine: `CredentialServer`."""
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rolesanywhere_auth.config import RolesAnywhereConfig
 from rolesanywhere_auth.credentials import RolesAnywhereCredentials
 from rolesanywhere_auth.errors import ConfigurationError
 from rolesanywhere_auth.serve import sockets as listening
+from rolesanywhere_auth.serve.http import Answer
 from rolesanywhere_auth.serve.limits import RateLimit
 from rolesanywhere_auth.serve.routes import CONTAINER_PATH, Routes, role_scope
 from rolesanywhere_auth.serve.server import Server, Timeouts, connection_limit
@@ -52,6 +54,7 @@ class CredentialServer:
         sockets: Listen on these bound ones instead; they are closed at the end.
         imds: Whether to answer as IMDSv2 too. Any user of the machine can ask that for
             credentials; the other protocol takes who can read the token file.
+        metrics: Whether to answer ``GET /metrics`` for Prometheus (extra ``prometheus``).
         host_names: Names and addresses by which clients call the server, besides those of
             loopback and *host*.
         hop_limit: How many routers an answer may pass: IP's time to live. By default 1 on
@@ -68,6 +71,7 @@ class CredentialServer:
 
     Raises:
         ConfigurationError: a setting cannot work.
+        MissingExtraError: *metrics* needs what is not installed.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class CredentialServer:
         unix_socket: str | os.PathLike[str] | None = None,
         sockets: Sequence[socket.socket] = (),
         imds: bool = False,
+        metrics: bool = False,
         host_names: Sequence[str] = (),
         hop_limit: int | None = None,
         token_folder: str | os.PathLike[str] | None = None,
@@ -102,6 +107,11 @@ class CredentialServer:
         self._unix_socket = None if unix_socket is None else Path(unix_socket)
         self._given = list(sockets)
         self._imds = imds
+        self._metrics: Callable[[], Answer] | None = None
+        if metrics:
+            from rolesanywhere_auth.serve.metrics import exposition
+
+            self._metrics = exposition(self._roles.values())
         self._host_names = list(host_names)
         self._hop_limit = hop_limit
         self._folder = None if token_folder is None else Path(token_folder)
@@ -298,6 +308,7 @@ class CredentialServer:
             tokens=self._issuer,
             hosts=self._hosts(),
             imds=self._imds,
+            metrics=self._metrics,
             limit=RateLimit(rate=rate, burst=burst, steady=self._steady),
         )
         server = Server(

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One client's connection: bytes in, requests one after the other, answers out.
 
 A client has a few seconds for the head of a request, however it trickles, and as long to take

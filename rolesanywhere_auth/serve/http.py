@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 as little of it as a credentials endpoint needs, and strictly; no I/O.
 
 Requests have no body and few, short headers. What two readers could read in two ways (RFC 9112

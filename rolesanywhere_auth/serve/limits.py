@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often somebody may be refused."""
 
 from __future__ import annotations

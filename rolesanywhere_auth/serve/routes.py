@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the server answers to whom; no I/O.
 
 Two protocols lead to the same credentials:
@@ -7,7 +8,8 @@ Two protocols lead to the same credentials:
 * IMDSv2, the routes of ``aws_signing_helper serve``: ``PUT /latest/api/token``, then
   ``GET /latest/meta-data/iam/security-credentials/`` and the same with the name of a role.
 
-``GET /health`` and ``/health/ROLE`` need no token and tell no secret.
+``GET /health`` and ``/health/ROLE`` need no token and tell no secret. Nor does ``GET /metrics``,
+where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ CONTAINER_PATH = "/v1/credentials"
 IMDS_TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 IMDS_ROLES_PATH = "/latest/meta-data/iam/security-credentials"
 HEALTH_PATH = "/health"
+METRICS_PATH = "/metrics"
 
 IMDS_LIFETIME = 21600
 """Seconds that an IMDS token lives at most, and if none are asked for."""
@@ -60,6 +63,7 @@ class Routes:
         hosts: Names and addresses by which the server may be called, in lower case.
         imds: Whether there are the routes of IMDS.
         limit: On refusals, by peer.
+        metrics: What Prometheus is told; None for nothing.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Routes:
         hosts: Collection[str],
         imds: bool,
         limit: RateLimit,
+        metrics: Callable[[], Answer] | None = None,
     ) -> None:
         self._supplies = dict(supplies)
         self._first = next(iter(self._supplies))
@@ -77,6 +82,7 @@ class Routes:
         self._hosts = frozenset(hosts)
         self._imds = imds
         self._limit = limit
+        self._metrics = metrics
         self._warned: set[str] = set()
 
     def handle(self, head: Head, *, peer: str) -> Answer | Wanted:
@@ -120,6 +126,8 @@ class Routes:
         path = head.path.removesuffix("/")
         if path == IMDS_TOKEN_PATH and self._imds:
             return _only("PUT", head) or self._imds_token(head)
+        if path == METRICS_PATH and self._metrics is not None:
+            return _only("GET", head) or self._metrics()
         for prefix, answer in (
             (CONTAINER_PATH, self._container),
             (HEALTH_PATH, self._health),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The server in its loop: who is connected, who is hung up on, and how it stops."""
 
 from __future__ import annotations

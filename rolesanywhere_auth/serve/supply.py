@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One role's credentials for a server whose loop must not wait."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError, ServiceError
+from rolesanywhere_auth.renewed import renewal_of
 from rolesanywhere_auth.serve.http import Answer, refusal
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Supply:
     ) -> None:
         self.name = name
         self.credentials = credentials
-        self._renewal = credentials._renewal
+        self._renewal = renewal_of(credentials)
         self._now = now
         self._pending: asyncio.Future[Snapshot] | None = None
         self._nudged = float("-inf")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """systemd's side: notification (sd_notify(3)) and sockets that it opened (sd_listen_fds(3))."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tokens that clients show, and the files in which they find them.
 
 A token is a random number, its end and a MAC over both and over what it is good for. The server

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A local emulator of IAM Roles Anywhere, a certificate authority, and pytest fixtures.
 
 Importing this package loads nothing else: names resolve on first use, so that the

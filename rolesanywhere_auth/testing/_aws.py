@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether moto is here to be the AWS behind the emulator."""
 
 from __future__ import annotations

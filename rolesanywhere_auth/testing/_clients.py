@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """boto3 clients for services on loopback, and what `Emulator` does with them."""
 
 from __future__ import annotations

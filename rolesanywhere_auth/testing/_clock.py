@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's clock: the machine's, moved; or one that the user brought."""
 
 from __future__ import annotations

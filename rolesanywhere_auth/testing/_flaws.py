@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a leaf shall be, and what can be wrong with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A certificate with its key, as `CertificateAuthority.issue` returns it."""
 
 from __future__ import annotations

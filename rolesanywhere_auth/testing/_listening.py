@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where an emulator listens: its sockets, and the URLs by which clients reach them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `Emulator` makes: roles, trust anchors, and all that a sign-in needs."""
 
 from __future__ import annotations

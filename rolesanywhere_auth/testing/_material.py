@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys and DER for `authority`: what `cryptography` makes, and what it refuses to make."""
 
 from __future__ import annotations

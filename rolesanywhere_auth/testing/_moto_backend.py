@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`moto_backend`: Roles Anywhere inside moto, in this process, by one call."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Style and script of the emulator's page, and the policy that lets the browser use just these."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's page as HTML: pure functions from a snapshot to text, all of it escaped."""
 
 from __future__ import annotations

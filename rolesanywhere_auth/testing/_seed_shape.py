@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a seed, the description of what an emulator shall hold, and checks its form."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `Emulator.set_up` makes: everything a client needs to sign in."""
 
 from __future__ import annotations

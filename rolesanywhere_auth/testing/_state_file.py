@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An emulator's resources in a file, so that they outlive the process.
 
 JSON: certificates, CRLs and policies as the service was given them, nothing secret. Private

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes things in the emulator, by requests to the service's own control plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A certificate authority for tests: makes CAs, leaves, CRLs, and flawed leaves.
 
 ::

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Emulator`: IAM Roles Anywhere on loopback, for tests, demonstrations and development."""
 
 from __future__ import annotations

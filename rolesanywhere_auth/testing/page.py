@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's page: what is in it, and why each sign-in was allowed or refused.
 
 It stands before the service on the emulator's own ports, at ``/`` and at one path below

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """pytest fixtures: `rolesanywhere_emulator`, `rolesanywhere_config`, `rolesanywhere_session`.
 
 Nothing is imported, started or changed unless a test asks for a fixture.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts what a seed describes into an emulator, by the service's own control plane.
 
 A seed is a wish, not a list of steps: what has the same name already is brought in line

@@ -20,6 +20,7 @@ import s3fs
 from rolesanywhere_auth import (
     AccessDeniedError,
     CertificateLoadError,
+    ConfigurationError,
     RenewalEvent,
     RolesAnywhereConfig,
     SignInTimeoutError,
@@ -31,6 +32,7 @@ from rolesanywhere_auth.aio import (
 )
 from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing.service.wire import Refusal, Request
+from rolesanywhere_auth.watched import Watched, credentials_of
 
 T = TypeVar("T")
 
@@ -431,3 +433,28 @@ def test_without_aiobotocore() -> None:
 
     assert "MissingExtraError" in done.stderr
     assert "pip install 'rolesanywhere-auth[aio]'" in done.stderr
+
+
+def test_hooks_and_metrics(config: RolesAnywhereConfig) -> None:
+    """Credentials can be watched like botocore's; a session of aiobotocore cannot be asked."""
+    kinds: list[str] = []
+    statuses: list[int | None] = []
+    credentials = AioRolesAnywhereCredentials(config)
+    watched = Watched()
+    assert credentials_of(credentials) is credentials
+    assert watched.add(credentials)
+    told = threading.Event()
+    credentials.add_hook(
+        lambda event: kinds.append(event.kind),
+        attempts=lambda event: statuses.append(event.status),
+    )
+    credentials.add_hook(lambda event: told.set() if event.kind == "succeeded" else None)
+
+    run(credentials.get_access_key)
+
+    assert told.wait(30)
+    assert kinds == ["started", "succeeded"]
+    assert statuses == [201]
+    assert watched.readings()[credentials.labels].expires_at == credentials.expires_at
+    with pytest.raises(ConfigurationError, match=r"await session\.get_credentials"):
+        credentials_of(aiobotocore_session(config))

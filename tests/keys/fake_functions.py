@@ -7,10 +7,25 @@ used; an error within one, and a call beside another, is a violation that a test
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Mapping
 from ctypes import CFUNCTYPE, c_char_p, c_void_p
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+
+@dataclass
+class Held:
+    """What a handle stands for, its references counted."""
+
+    kind: str
+    value: Any = None
+    count: int = 1
+    parts: list[int] = field(default_factory=list)
+    """Handles that belong to it: what is in an array; keys that end with a certificate."""
+    memory: list[Any] = field(default_factory=list)
+    process: int = field(default_factory=os.getpid)
 
 
 class FakeFunctions:
@@ -22,7 +37,7 @@ class FakeFunctions:
     def __init__(self, *, first_handle: int) -> None:
         self.violations: list[str] = []
         self.calls: list[str] = []
-        self._held: dict[int, Any] = {}
+        self._held: dict[int, Held] = {}
         self._numbers = itertools.count(first_handle, 16)
         self._functions: dict[str, Any] = {}
         self._alone = threading.Lock()
@@ -30,6 +45,18 @@ class FakeFunctions:
     def open_handles(self) -> list[str]:
         """The kinds of what was not given back."""
         return sorted(each.kind for each in self._held.values())
+
+    def _make(self, kind: str, value: Any = None, *, number: int | None = None) -> int:
+        number = next(self._numbers) if number is None else number
+        self._held[number] = Held(kind, value)
+        return number
+
+    def _get(self, number: int | None, *kinds: str) -> Held:
+        held = self._held.get(number or 0)
+        assert held is not None, f"{kinds} {number} is not there"
+        assert held.kind in kinds, f"{number} is a {held.kind}, not one of {kinds}"
+        assert held.process == os.getpid(), f"{held.kind} {number} is the parent's"
+        return held
 
     def function(self, library: str, name: str) -> Any:
         """A function pointer."""

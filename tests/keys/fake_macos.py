@@ -8,7 +8,6 @@ released, is a violation; so is a dialog. Keys sign by ``cryptography``.
 from __future__ import annotations
 
 import ctypes
-import os
 from ctypes import (
     POINTER,
     c_int32,
@@ -17,7 +16,7 @@ from ctypes import (
     c_uint32,
     c_void_p,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -42,17 +41,6 @@ class Entry:
     """Whether the keychain asks its user before the key is used."""
     key_error: int = 0
     sign_error: int = 0
-
-
-@dataclass
-class Held:
-    """An object, its references counted."""
-
-    kind: str
-    value: Any = None
-    count: int = 1
-    children: list[int] = field(default_factory=list)
-    process: int = field(default_factory=os.getpid)
 
 
 class FakeMacOS(FakeFunctions):
@@ -88,18 +76,6 @@ class FakeMacOS(FakeFunctions):
             self._names[number] = name
         return ctypes.addressof(self._symbols[name])
 
-    def _make(self, kind: str, value: Any = None) -> int:
-        number = next(self._numbers)
-        self._held[number] = Held(kind, value)
-        return number
-
-    def _get(self, number: int | None, *kinds: str) -> Held:
-        held = self._held.get(number or 0)
-        assert held is not None, f"{kinds} {number} is not there"
-        assert held.kind in kinds, f"{number:#x} is a {held.kind}, not one of {kinds}"
-        assert held.process == os.getpid(), f"{held.kind} {number:#x} is the parent's"
-        return held
-
     # CoreFoundation
 
     def CFRelease(self, number: int | None) -> None:  # noqa: N802
@@ -109,14 +85,14 @@ class FakeMacOS(FakeFunctions):
         held.count -= 1
         if held.count == 0:
             del self._held[number or 0]
-            for each in held.children:
+            for each in held.parts:
                 self.CFRelease(each)
 
     def CFArrayGetCount(self, array: int) -> int:  # noqa: N802
-        return len(self._get(array, "array").children)
+        return len(self._get(array, "array").parts)
 
     def CFArrayGetValueAtIndex(self, array: int, index: int) -> int:  # noqa: N802
-        return self._get(array, "array").children[index]
+        return self._get(array, "array").parts[index]
 
     def CFDataCreate(self, allocator: int | None, content: int, size: int) -> int:  # noqa: N802
         assert allocator is None
@@ -177,7 +153,7 @@ class FakeMacOS(FakeFunctions):
             return NOT_FOUND
         member = "certificate" if name == "certificates" else "identity"
         array = self._make("array")
-        self._held[array].children += [self._make(member, each) for each in entries]
+        self._held[array].parts += [self._make(member, each) for each in entries]
         found[0] = array
         return 0
 

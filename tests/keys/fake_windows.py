@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import os
 from ctypes import POINTER, c_int, c_int32, c_size_t, c_uint32, c_void_p
 from ctypes import c_wchar_p as text
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding
@@ -75,19 +74,6 @@ class Entry:
     sign_error: int = 0
 
 
-@dataclass
-class Held:
-    """What a handle stands for."""
-
-    kind: str
-    value: Any = None
-    count: int = 1
-    memory: list[Any] = field(default_factory=list)
-    cached: list[int] = field(default_factory=list)
-    """Keys whose handles end with this context."""
-    process: int = field(default_factory=os.getpid)
-
-
 class FakeWindows(FakeFunctions):
     """Takes the place of ctypes: has ``WinDLL`` and ``get_last_error``."""
 
@@ -112,18 +98,6 @@ class FakeWindows(FakeFunctions):
         """As a signed number, which ctypes gives."""
         return self._error - (1 << 32) if self._error >= 1 << 31 else self._error
 
-    def _make(self, kind: str, value: Any, *, number: int | None = None) -> int:
-        number = next(self._numbers) if number is None else number
-        self._held[number] = Held(kind, value)
-        return number
-
-    def _get(self, number: int, kind: str) -> Held:
-        held = self._held.get(number)
-        assert held is not None, f"{kind} {number:#x} is not open"
-        assert held.kind == kind, f"{number:#x} is a {held.kind}, not a {kind}"
-        assert held.process == os.getpid(), f"{kind} {number:#x} is the parent's"
-        return held
-
     def _free(self, number: int, kind: str) -> int:
         held = self._get(number, kind)
         held.count -= 1
@@ -131,7 +105,7 @@ class FakeWindows(FakeFunctions):
             del self._held[number]
             for der in held.memory[:1]:
                 ctypes.memset(der, 0xDD, len(der))
-            for each in held.cached:
+            for each in held.parts:
                 del self._held[each]
             # Never freed for real, so that its address is not given out again.
             self._kept.append(held)
@@ -208,7 +182,7 @@ class FakeWindows(FakeFunctions):
         spec[0] = CNG if entry.cng else 1
         ours[0] = int(entry.ours)
         if not entry.ours:
-            self._held[context].cached.append(key[0])
+            self._held[context].parts.append(key[0])
         return 1
 
     # ncrypt

@@ -120,8 +120,9 @@ def test_references(text: str, expected: tuple[object, ...]) -> None:
         ("tpm:0x81000001;tcti=", "option is not known"),
         ("tpm:0x81000001;s3cret", "option is not known"),
         ("tpm:0x81000001;auth", "option is not known"),
-        ("tpm:0x81000001;auth=s3cret", "env:NAME or file:PATH"),
-        ("tpm:a.pem;parent-auth=s3cret", "parent-auth must be env:NAME"),
+        ("tpm:0x81000001;auth=s3cret", "option auth: neither env:NAME, file:/path"),
+        ("tpm:0x81000001;auth=value:s3cret", "auth: a password is not written into a reference"),
+        ("tpm:a.pem;parent-auth=s3cret", "parent-auth: neither env:NAME"),
         ("tpm:0x81000001;policy=pcr:7", "pcr:sha256:0,7"),
         ("tpm:0x81000001;policy=secret", "authvalue"),
         ("tpm:0x81000001;policy=sign:1", "authvalue"),
@@ -414,18 +415,21 @@ def test_a_wrong_password_in_many_threads(own: SoftTPM) -> None:
 def test_a_password_from_a_reference(
     tpm: SoftTPM, common_parent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may stand in a file, or in the environment, which win over the passphrase."""
+    """It may stand wherever secrets may, which wins over the passphrase."""
     path = tpm.encode(tpm.create("ecc256", "-a", SIGNING, "-p", "pässword", parent=common_parent))
     file = tmp_path / "password"
     file.write_bytes("pässword\n".encode())
+    file.chmod(0o600)
     monkeypatch.setenv("KEY_PASSWORD", "pässword")
 
     check(TPMSigner(f"tpm:{path};auth=file:{file}", passphrase="other"))
     check(TPMSigner(f"tpm:{path};auth=env:KEY_PASSWORD"))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    check(TPMSigner(f"tpm:{path};auth=credential:password"))
     file.unlink()
-    for where in (f"file:{file}", "env:NO_SUCH"):
+    for where, why in ((f"file:{file}", "No such file"), ("env:NO_SUCH", "NO_SUCH is not set")):
         store = open_store(f"tpm:{path};auth={where}", passphrase=None)
-        with pytest.raises(PassphraseError, match=f"names {where}, which cannot be read"):
+        with pytest.raises(PassphraseError, match=f"^{where}: .*{why}"):
             store.signer(())
     assert "KEY_PASSWORD" in repr(parse_reference("tpm:a;auth=env:KEY_PASSWORD"))
 

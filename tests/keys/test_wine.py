@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import role_flags
 from cryptography.hazmat.primitives import hashes
 
 import rolesanywhere_auth
@@ -227,6 +228,32 @@ def test_selectors(wine: Wine, authority: CertificateAuthority) -> None:
             expected.append(leaf.serial_number)
     found = wine.run()
     assert [each["result"]["serial"] for each in found] == expected
+
+
+def test_the_helpers_flags(wine: Wine, emulator: Emulator) -> None:
+    """The command finds the certificate by the flags of aws_signing_helper, and lists it."""
+    setup = emulator.set_up()
+    old, new = (
+        setup.authority.issue("flags", key_type="rsa-2048", not_valid_after=soon(days))
+        for days in (10, 20)
+    )
+    for each in (old, new, setup.authority.issue("other", key_type="rsa-2048")):
+        wine.install(each)
+    role = role_flags(setup)
+    selector = ["--cert-selector", "Key=x509Subject,Value=CN=flags", "--system-store-name", "MY"]
+    newest = "--use-latest-expiring-certificate"
+    for arguments in (
+        ["credential-process", *role, *selector, newest],
+        ["read-certificate-data", *selector],
+    ):
+        wine.waiting.append({"do": "command", "arguments": arguments})
+
+    signed_in, listed = (each["result"] for each in wine.run()[-2:])
+
+    assert (signed_in["status"], signed_in["err"]) == (0, "")
+    assert json.loads(signed_in["out"])["AccessKeyId"].startswith("ASIA")
+    assert emulator.events[-1].serial_number == str(new.serial_number)
+    assert (listed["status"], listed["out"].count("Hex Fingerprint: ")) == (0, 2)
 
 
 def test_a_missing_key(wine: Wine, authority: CertificateAuthority) -> None:

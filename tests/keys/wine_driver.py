@@ -7,7 +7,9 @@ not by what is under test.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 import json
 import struct
 import sys
@@ -185,6 +187,16 @@ def load(request: dict[str, Any]) -> Any:
         "intermediates": len(identity.intermediates),
         "signer": repr(identity.signer),
     }
+
+
+def command(request: dict[str, Any]) -> Any:
+    """What the command prints, and how it ends."""
+    from rolesanywhere_auth import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = cli.main(request["arguments"])
+    return {"status": status, "out": out.getvalue(), "err": err.getvalue()}
 
 
 def sign_in_threads(request: dict[str, Any]) -> Any:

@@ -24,11 +24,11 @@ from rolesanywhere_auth.testing._material import as_version_1, resign
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
-CA_BITS = frozenset({"key_cert_sign", "crl_sign"})
-LEAF_BITS = frozenset({"digital_signature"})
+CABITS = frozenset({"key_cert_sign", "crl_sign"})
+LEAFBITS = frozenset({"digital_signature"})
 FAMILIES = ("p256",) * 14 + ("p384", "p521", "rsa", "mldsa", "mixed", "mixed")
 _MIX = ("p256", "p384", "p521", "rsa", "mldsa")
-_BITS = (
+BITS = (
     "digital_signature",
     "content_commitment",
     "key_encipherment",
@@ -97,7 +97,7 @@ class Plan:
     issuer: Plan | None = None
     ca: bool | None = True
     path_length: int | None = None
-    usage: frozenset[str] | None = CA_BITS
+    usage: frozenset[str] | None = CABITS
     start: datetime = NOW - DAY
     end: datetime = NOW + DAY
     extensions: list[tuple[x509.ExtensionType, bool]] = field(default_factory=list)
@@ -156,7 +156,7 @@ class Plan:
             constraints = x509.BasicConstraints(ca=self.ca, path_length=length)
             builder = builder.add_extension(constraints, critical=True)
         if self.usage is not None:
-            usage = x509.KeyUsage(**{bit: bit in self.usage for bit in _BITS})
+            usage = x509.KeyUsage(**{bit: bit in self.usage for bit in BITS})
             builder = builder.add_extension(usage, critical=True)
         for extension, critical in self.extensions:
             builder = builder.add_extension(extension, critical)
@@ -296,7 +296,7 @@ def draft(random: Random, *, depth: int | None = None) -> Draft:
         made.issuers[-1],
         key=made.new_key(kind()),
         ca=False,
-        usage=LEAF_BITS,
+        usage=LEAFBITS,
     )
     if random.random() < 0.4:
         names = [x509.DNSName("app.example.org"), x509.DNSName("app.example.com")]

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -281,6 +282,21 @@ def test_connection_during_stop_is_closed(emulator):
         endpoint_url = f"http://127.0.0.1:{front.port}"
         assert exchange(endpoint_url, b"GET /crls HTTP/1.1\r\n\r\n") == b""
     front.stop()
+
+
+def test_stop_does_not_wait_for_children(emulator):
+    """A child that was started while it ran, and has its sockets too, does not keep it running."""
+    front = HTTPFront(emulator._service)
+    front.start()
+    sockets = [front._ending.fileno(), front._ended.fileno()]
+    wait = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=sockets) as child:
+        stopping = threading.Thread(target=front.stop, daemon=True)
+        stopping.start()
+        stopping.join(30)
+        assert not stopping.is_alive()
+        assert child.poll() is None
+        child.communicate(b"\n")
 
 
 def test_many_clients_at_once_are_served(emulator, create_session):

@@ -14,7 +14,7 @@ from iam_rolesanywhere_session import IAMRolesAnywhereSigner
 from moto import mock_aws, settings
 from moto.server import ThreadedMotoServer
 
-from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+from rolesanywhere_auth.testing import CertificateAuthority
 from rolesanywhere_auth.testing._setup import least_privilege_trust_policy
 from rolesanywhere_auth.testing.fronts.moto import moto_service, register
 
@@ -336,20 +336,6 @@ def test_server_reset_empties_the_service(service, server):
 
 
 # The emulator with AWS behind it
-
-
-@pytest.fixture(scope="module")
-def running():
-    """One emulator with moto for the tests below."""
-    with Emulator(aws=True) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def aws(running):
-    """An empty emulator with moto."""
-    running.clear()
-    return running
 
 
 def sign_in(emulator, setup, create_session, **options):

@@ -20,7 +20,6 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.models import PolicyVersion
 from moto.sts.models import STSBackend
 
-from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing.fronts.moto import MotoDirectory, moto_service, register
 from rolesanywhere_auth.testing.fronts.moto_enforcement import CannotJudgeError, session_context
 from rolesanywhere_auth.testing.fronts.moto_sessions import Vended
@@ -69,19 +68,11 @@ def policy(*statements, **statement):
     return {"Version": "2012-10-17", "Statement": listed}
 
 
-@pytest.fixture(scope="module")
-def running():
-    """One emulator with moto for all tests."""
-    with Emulator(aws=True) as emulator:
-        yield emulator
-
-
 @pytest.fixture
-def aws(running):
+def aws(aws):
     """An empty emulator with moto, and a bucket."""
-    running.clear()
-    running.client("s3").create_bucket(Bucket="demo", CreateBucketConfiguration=LOCATION)
-    return running
+    aws.client("s3").create_bucket(Bucket="demo", CreateBucketConfiguration=LOCATION)
+    return aws
 
 
 @pytest.fixture

@@ -18,25 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from moto import mock_aws, settings
 
-from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+from rolesanywhere_auth.testing import CertificateAuthority
 from rolesanywhere_auth.testing.fronts.moto import moto_service, register
 
 ACCOUNT = "111122223333"
 APP, OTHER = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("app", "other"))
-
-
-@pytest.fixture(scope="module")
-def running():
-    """One emulator with moto for all tests."""
-    with Emulator(aws=True) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def aws(running):
-    """An empty emulator with moto."""
-    running.clear()
-    return running
 
 
 def user(aws, *statements, name="alice"):

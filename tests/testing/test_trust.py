@@ -62,17 +62,6 @@ class Spec:
 
 
 LEAF = Spec(ca=False, usage="digital_signature")
-_BITS = [
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-]
 
 
 def make(name: str, issuer: Node | None, spec: Spec, *, signed_by: Node | None = None) -> Node:
@@ -91,7 +80,7 @@ def make(name: str, issuer: Node | None, spec: Spec, *, signed_by: Node | None =
         constraints = x509.BasicConstraints(ca=spec.ca, path_length=spec.path_length)
         builder = builder.add_extension(constraints, critical=True)
     if spec.usage is not None:
-        bits = {bit: bit == spec.usage for bit in _BITS}
+        bits = {bit: bit == spec.usage for bit in chains.BITS}
         builder = builder.add_extension(x509.KeyUsage(**bits), critical=True)
     for extension, critical in spec.extensions:
         builder = builder.add_extension(extension, critical)

@@ -11,6 +11,9 @@ import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from cryptography.hazmat.primitives.asymmetric import ec
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import get_tracer_provider
+from prometheus_client import CollectorRegistry
 from typing_extensions import NotRequired
 
 import rolesanywhere_auth
@@ -42,7 +45,10 @@ from rolesanywhere_auth import (
     create_session,
     join_chain,
 )
+from rolesanywhere_auth.events import AttemptEvent, AttemptHook, Labels
 from rolesanywhere_auth.keys import PublicKey
+from rolesanywhere_auth.otel import CredentialsTelemetry
+from rolesanywhere_auth.prometheus import CredentialsCollector
 from rolesanywhere_auth.serve import CredentialServer
 
 version: str = rolesanywhere_auth.__version__
@@ -265,3 +271,33 @@ def serves(config: RolesAnywhereConfig, credentials: RolesAnywhereCredentials) -
         variables: dict[str, str] = server.environment("a")
         assert variables
         return server.url
+
+
+# Telemetry.
+
+
+def note_request(event: AttemptEvent) -> None:
+    number: int = event.number
+    status: int | None = event.status
+    del number, status
+
+
+def telemetry(session: boto3.Session, registry: CollectorRegistry) -> None:
+    collector = CredentialsCollector(registry=registry)
+    collector.watch(session)
+    collector.watch(credentials)
+    collector.watch(below)
+    registry.register(CredentialsCollector(registry=None))
+    told = CredentialsTelemetry(
+        tracer_provider=get_tracer_provider(),
+        meter_provider=get_meter_provider(),
+        now=datetime.now,
+    )
+    told.watch(chained)
+    told.watch("arn:…")  # type: ignore[arg-type]
+    CredentialsCollector(registry)  # type: ignore[call-arg]
+    hook: AttemptHook = note_request
+    credentials.add_hook(lambda event: event.kind, attempts=hook)
+    labels: Labels = credentials.labels
+    role_arn: str = labels.role_arn
+    del role_arn

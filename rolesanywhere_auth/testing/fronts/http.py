@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator's own HTTP and HTTPS server on loopback, from the standard library alone."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import selectors
 import socket
 import ssl
 import struct
@@ -52,9 +54,10 @@ class HTTPFront:
         port: int = 0,
     ) -> None:
         self._server = _Server(service, tls, (host, port))
+        self._ending, self._ended = socket.socketpair()
         self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.05},
+            target=self._server.serve_until,
+            args=(self._ended,),
             name="rolesanywhere-emulator",
             daemon=True,
         )
@@ -70,8 +73,10 @@ class HTTPFront:
 
     def stop(self) -> None:
         """Stop listening and close what is still connected."""
-        self._server.shutdown()
+        self._ending.shutdown(socket.SHUT_WR)  # closing is not enough where a child has it too
         self._thread.join()
+        self._ending.close()
+        self._ended.close()
         self._server.close_connections()
         self._server.server_close()
 
@@ -80,6 +85,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A benchmark may open many connections at once; the default of 5 would refuse some.
     request_queue_size = 128
+    # `handle_request` is called when somebody is there.
+    timeout = 0
 
     def __init__(
         self, service: Answering, tls: ssl.SSLContext | None, address: tuple[str, int]
@@ -92,6 +99,14 @@ class _Server(ThreadingHTTPServer):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def serve_until(self, ended: socket.socket) -> None:
+        """Answer until the other end of *ended* hangs up; `serve_forever` would have to poll."""
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self.socket, selectors.EVENT_READ)
+            waiting.register(ended, selectors.EVENT_READ)
+            while all(key.fileobj is not ended for key, _ in waiting.select()):
+                self.handle_request()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Speak TLS in the connection's own thread, where a slow client harms nobody else."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A narrow add-on to moto: Roles Anywhere beside moto's own IAM, STS and S3.
 
 `register` puts the service into moto, for `mock_aws` (in-process botocore

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a session may do under moto's IAM enforcement, judged by our own evaluator.
 
 moto's checks look at actions and resources of the role's policies, and at nothing

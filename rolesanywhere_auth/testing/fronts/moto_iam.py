@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What moto's IAM and Private CA say to the control plane.
 
 While moto enforces IAM, a control-plane call needs a good signature and leave for its

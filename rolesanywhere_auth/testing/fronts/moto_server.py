@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """moto's server on loopback with the Roles Anywhere add-on: AWS behind the emulator."""
 
 from __future__ import annotations

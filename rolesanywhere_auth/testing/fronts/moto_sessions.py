@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sessions made here, in moto's list of assumed roles: until when, and for whom."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A certification authority and a server certificate for the HTTPS front, made at each start."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulated service itself, independent of HTTP libraries and of moto."""

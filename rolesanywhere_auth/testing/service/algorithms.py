@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which certificates can be read, and which keys and signatures the service takes.
 
 Source: user guide, pages "authentication" and "trust-model" (RSA, EC, ML-DSA;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a certificate says about its owner: session tags, names, source identity.
 
 Sources: AWS's user guide, pages "trust-model" (tags, source identity) and

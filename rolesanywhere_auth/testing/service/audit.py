@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An audit trail in the manner of CloudTrail: one event per call, never a secret.
 
 The form of a record, the ``additionalEventData`` of CreateSession and the record of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who makes a control-plane call, and what they may do."""
 
 from __future__ import annotations

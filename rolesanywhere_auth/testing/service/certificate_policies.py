@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificate policies (RFC 5280, sections 6.1.2 to 6.1.5) for `trust`.
 
 Nobody asks for a policy, so policies matter only where a CA asks for one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ``Condition`` element of IAM policies: every operator, with its modifiers.
 
 Sources, all in the IAM User Guide: "Condition operators"

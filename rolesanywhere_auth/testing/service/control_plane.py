@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control plane: finds the operation of a request and lets its handler answer.
 
 The caller's own AWS signature is not checked here: whoever reaches the emulator may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service as one object: a request goes in, an answer comes out."""
 
 from __future__ import annotations

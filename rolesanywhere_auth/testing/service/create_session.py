@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CreateSession: the checks, in the order that they are made.
 
 AWS does not document the order. This one follows what users saw: the signature

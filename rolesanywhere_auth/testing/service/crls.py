@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CRL operations of the control plane."""
 
 from __future__ import annotations

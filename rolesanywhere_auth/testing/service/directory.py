@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who knows the roles and mints the keys: a protocol, and one that lives in memory."""
 
 from __future__ import annotations

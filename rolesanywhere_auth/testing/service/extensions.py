@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One extension of a certificate or CRL."""
 
 from __future__ import annotations

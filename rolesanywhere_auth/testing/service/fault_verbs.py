@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Faults`: every way in which the service can fail a test, by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults of the emulator: what may stand between a CreateSession call and the service.
 
 `Switchboard` is the mechanism: a queue of whole answers, and faults that are switched

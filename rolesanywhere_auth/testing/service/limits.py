@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many resources one account may have in one Region (UG/quotas).
 
 The service models no error for a quota, and nobody has quoted one: that it is a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What AWS would publish: CloudWatch counters and EventBridge notices of certificates' end.
 
 Names, dimensions, thresholds and ends of evaluation are those of AWS's user guide,

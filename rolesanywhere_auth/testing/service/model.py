@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The restJson codec, driven by the service model of the botocore that is installed.
 
 Routes, names, types and limits come from botocore's ``service-2`` file, so that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparison of distinguished names (RFC 5280, section 7.1), for `trust` and its neighbours.
 
 `cryptography` compares letter by letter. Here upper and lower case, the width of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters of CreateSession, from the query string or the JSON body."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What IAM policies say: trust policies of roles, and policies that give permissions.
 
 The rules are those of the IAM User Guide: "IAM JSON policy elements" (``Principal``,

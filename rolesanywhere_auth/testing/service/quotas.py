@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates: the quotas of AWS's user guide (page "quotas"), by token buckets on the emulator's clock.
 
 The numbers are AWS's. That a bucket holds one second's worth of calls is ours, and so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What trust anchors, profiles and CRLs have in common: aliases, switches, pages, answers."""
 
 from __future__ import annotations

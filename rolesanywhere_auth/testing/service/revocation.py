@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Certificate revocation lists: which are taken, and what they revoke.
 
 ``Certificate revoked`` is AWS's text, all others are ours. What AWS does with a

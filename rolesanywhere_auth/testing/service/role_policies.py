@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policies around a session: the role's trust policy, and the profile's session policies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks the signature of a CreateSession request.
 
 Written from AWS's user guide, pages "authentication" and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the emulated service remembers: resources by account and Region, and one lock."""
 
 from __future__ import annotations

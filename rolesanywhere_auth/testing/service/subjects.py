@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Subjects: what CreateSession saw, and the two operations that show it."""
 
 from __future__ import annotations

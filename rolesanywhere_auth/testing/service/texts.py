@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every text of a refusal that is decided here, and whose words they are.
 
 ``source`` is ``"ours"`` where AWS's own words are not known. Otherwise the words

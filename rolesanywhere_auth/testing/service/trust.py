@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a certificate is trusted: its path to the anchor, and its fitness.
 
 Path validation follows RFC 5280, section 6.1, over `cryptography`'s parsers and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks values against the constraints of botocore's shapes, in AWS's own words.
 
 The service answers a broken constraint with the text that all Smithy services

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of IAM policies with wildcards and policy variables in them.
 
 Sources: IAM User Guide, "IAM policy elements: Variables and tags"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes in and out of the service: requests, responses, refusals.
 
 Independent of any HTTP library, so that every front speaks to the same core.

@@ -1,8 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flags of AWS's ``aws_signing_helper`` 1.8, and what they mean here.
 
-One table for all commands: a flag is passed on, has no effect because nothing needs it
-any more, or is refused with what to write instead. To switch a refused one on, say in
-`Flag` what it is for instead of ``refused``, and use it in `_config.config_of`.
+One table for all commands, and for a ``credential_process`` that is read instead of run: a flag
+is passed on by `_flag_values`, or has no effect because nothing needs it any more.
 """
 
 from __future__ import annotations
@@ -20,14 +20,9 @@ class Flag(NamedTuple):
     """Of its value; a flag without one is a switch."""
     default: str | int | None = None
     choices: tuple[str, ...] = ()
-    refused: str = ""
-    """What to write instead, as the end of a sentence."""
+    value_optional: bool = False
+    """Whether it may stand alone, which is True then."""
 
-
-_NO_STORE = (
-    "the operating system's stores are named by a reference here: write --certificate store:, with "
-    "criteria behind a question mark, such as 'store:?subject-includes=CN=app&newest=true'"
-)
 
 ROLE = (
     Flag("--trust-anchor-arn", "the trust anchor whose CA issued the certificate", "ARN"),
@@ -48,18 +43,23 @@ CERTIFICATE = (
     ),
     Flag(
         "--cert-selector",
-        "a certificate of the operating system's store",
+        "a certificate of the operating system's store, such as Key=x509Subject,Value=CN=app; "
+        "file:// and the path of a JSON file; or store: with --certificate",
         "TEXT",
-        refused=_NO_STORE,
     ),
-    Flag("--system-store-name", "a certificate store of Windows", "NAME", refused=_NO_STORE),
+    Flag(
+        "--system-store-name",
+        "the current user's certificate store on Windows, by default MY; ignored elsewhere",
+        "NAME",
+    ),
     Flag("--pkcs11-lib", "the module of pkcs11: references that name none", "FILE"),
 )
 INTERMEDIATES = (Flag("--intermediates", "file with intermediate certificates", "FILE"),)
 KEY = (
     Flag("--private-key", "file or reference, if the key is not in --certificate", "FILE"),
     Flag(
-        "--use-latest-expiring-certificate", "of several certificates in a store", refused=_NO_STORE
+        "--use-latest-expiring-certificate",
+        "of several certificates that fit in the operating system's store",
     ),
     Flag("--no-tpm-key-password", "no effect: a key without a password needs none"),
     Flag("--reuse-pin", "no effect: one PIN serves login and signature"),
@@ -80,6 +80,14 @@ SECRETS = (
     ),
     Flag("--tpm-key-password", "the same for a key in a TPM", "TEXT"),
 )
+CACHE = (
+    Flag(
+        "--cache",
+        "share sessions between calls, in memory or in FOLDER; needs the extra cache",
+        "FOLDER",
+        value_optional=True,
+    ),
+)
 DEBUG = (Flag("--debug", "log to standard error; no secrets"),)
 
 EXCLUSIVE = (
@@ -99,6 +107,22 @@ EXCLUSIVE = (
 """Pairs of which one at most makes sense."""
 
 
+SIGN_IN = (*ROLE, *CERTIFICATE, *INTERMEDIATES, *KEY, *SECRETS)
+"""What describes a sign-in."""
+NEEDED = ("--trust-anchor-arn", "--profile-arn", "--role-arn")
+"""Those of them that every sign-in has."""
+
+
+def add_sign_in_flags(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add what every command that signs in takes.
+
+    Args:
+        command: Where to.
+        required: Whether a sign-in can be described by nothing else.
+    """
+    add_flags(command, SIGN_IN, DEBUG, required=NEEDED if required else ())
+
+
 def add_flags(
     command: argparse.ArgumentParser, *groups: tuple[Flag, ...], required: tuple[str, ...] = ()
 ) -> None:
@@ -108,6 +132,8 @@ def add_flags(
         if not flag.metavar:
             # Go's flags take --switch=false too
             more = {"nargs": "?", "const": True, "type": _switch}
+        elif flag.value_optional:
+            more = {"nargs": "?", "const": True}
         elif isinstance(flag.default, int):
             more = {"type": int}
         command.add_argument(
@@ -115,7 +141,7 @@ def add_flags(
             default=flag.default if flag.metavar else False,
             metavar=flag.metavar or "true|false",
             choices=flag.choices or None,
-            help=argparse.SUPPRESS if flag.refused else flag.help.replace("%", "%%"),
+            help=flag.help.replace("%", "%%"),
             required=flag.name in required,
             **more,  # type: ignore[arg-type]
         )
@@ -130,20 +156,33 @@ def _switch(text: str) -> bool:
 
 
 def check_flags(options: argparse.Namespace) -> None:
-    """Refuse what cannot be served, and what contradicts itself.
+    """Refuse what contradicts itself.
 
     Raises:
-        ConfigurationError: in one line, with what to write instead.
+        ConfigurationError: in one line, which names both flags.
     """
     from rolesanywhere_auth.errors import ConfigurationError
 
     for one, other in EXCLUSIVE:
         if _given(options, one) and _given(options, other):
             raise ConfigurationError(f"give {one} or {other}, not both")
-    for flag in (*CERTIFICATE, *KEY):
-        if flag.refused and _given(options, flag.name):
-            raise ConfigurationError(f"{flag.name}: {flag.refused}")
 
 
-def _given(options: argparse.Namespace, name: str) -> bool:
-    return bool(getattr(options, name[2:].replace("-", "_"), None))
+def check_complete(options: argparse.Namespace) -> bool:
+    """Whether the flags describe a sign-in; False if none of them is there.
+
+    Raises:
+        ConfigurationError: They describe half of one.
+    """
+    from rolesanywhere_auth.errors import ConfigurationError
+
+    given = [flag.name for flag in SIGN_IN if _given(options, flag.name, default=flag.default)]
+    missing = [name for name in NEEDED if name not in given]
+    if given and missing:
+        raise ConfigurationError(f"with {given[0]}, {' and '.join(missing)} must be given as well")
+    return bool(given)
+
+
+def _given(options: argparse.Namespace, name: str, *, default: object = None) -> bool:
+    value = getattr(options, name[2:].replace("-", "_"), None)
+    return bool(value) and value != default

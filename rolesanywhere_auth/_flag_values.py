@@ -1,14 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the flags say, as the library takes it."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rolesanywhere_auth.cli._flags import check_flags
+from rolesanywhere_auth._flags import check_flags
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -50,13 +50,14 @@ def sources(options: argparse.Namespace) -> tuple[str, str | None]:
     from rolesanywhere_auth.errors import ConfigurationError
 
     check_flags(options)
-    if not options.certificate:
+    found = _certificate(options)
+    if not found:
         raise ConfigurationError("--certificate is missing: give the file of the certificate")
-    return _reference(options, "certificate"), _reference(options, "private_key") or None
+    return found, _reference(options, "private_key") or None
 
 
 def key_source(options: argparse.Namespace) -> str:
-    """Where the private key is: ``--private-key``, else ``--certificate``.
+    """Where the private key is: ``--private-key``, else with the certificate.
 
     Raises:
         ConfigurationError: The flags contradict each other, or name no key.
@@ -64,10 +65,39 @@ def key_source(options: argparse.Namespace) -> str:
     from rolesanywhere_auth.errors import ConfigurationError
 
     check_flags(options)
-    found = _reference(options, "private_key") or _reference(options, "certificate")
+    found = _reference(options, "private_key") or _certificate(options)
     if not found:
         raise ConfigurationError("--private-key is missing: give the file of the private key")
     return found
+
+
+def _certificate(options: argparse.Namespace) -> str:
+    """What ``--certificate`` says, or the flags for the operating system's store; or nothing."""
+    found = _reference(options, "certificate")
+    newest = getattr(options, "use_latest_expiring_certificate", False)
+    if found:
+        of_store = newest and found.lower().startswith("store:")
+        return _with_query(found, "newest=true") if of_store else found
+    named = options.cert_selector or options.system_store_name or newest
+    # Told of no file at all, the helper looks into the store.
+    if not named and (getattr(options, "private_key", None) or sys.platform not in _WITH_STORES):
+        return ""
+    from rolesanywhere_auth.keys._selectors import parse_cert_selector, reference_of
+
+    criteria = parse_cert_selector(options.cert_selector) if options.cert_selector else {}
+    if newest:
+        criteria["newest"] = "true"
+    return reference_of(criteria, place=_place(options.system_store_name))
+
+
+_WITH_STORES = ("win32", "darwin")
+
+
+def _place(store_name: str | None) -> str:
+    """The current user's store of that name; macOS has no such names, and they are ignored."""
+    if not store_name or sys.platform == "darwin":
+        return ""
+    return f"CurrentUser/{quote(store_name, safe=' ')}"
 
 
 def _reference(options: argparse.Namespace, name: str) -> str:
@@ -79,7 +109,11 @@ def _with_module(reference: str, module: str | None) -> str:
     named = "?module-" in reference or "&module-" in reference
     if not module or named or not reference.lower().startswith("pkcs11:"):
         return reference
-    return f"{reference}{'&' if '?' in reference else '?'}module-path={quote(module)}"
+    return _with_query(reference, f"module-path={quote(module)}")
+
+
+def _with_query(reference: str, piece: str) -> str:
+    return f"{reference}{'&' if '?' in reference else '?'}{piece}"
 
 
 def passphrase_of(options: argparse.Namespace) -> Passphrase | None:
@@ -96,12 +130,3 @@ def passphrase_of(options: argparse.Namespace) -> Passphrase | None:
     if options.passphrase_file:
         return SecretReference(f"file:{options.passphrase_file}", name="--passphrase-file")
     return from_text(options.passphrase_from, name="--passphrase-from")
-
-
-def log_to_stderr(options: argparse.Namespace, *, level: int = logging.WARNING) -> None:
-    """Let this process's log go to standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if options.debug else level,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )

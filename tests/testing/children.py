@@ -1,0 +1,44 @@
+"""Forked children, for the tests of what a fork finds."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PATIENCE = 20.0
+"""Seconds after which a child hangs."""
+
+
+@contextmanager
+def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[bytes]]:
+    """Run *work* in forked children, and give what they returned; those that hang are ended."""
+    pipes, pids = [], []
+    for _ in range(count):
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:  # the child: nothing of pytest may run here
+            try:
+                os.write(writing, work())
+            except BaseException as error:  # noqa: BLE001
+                os.write(writing, repr(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        pipes.append(reading)
+        pids.append(pid)
+    try:
+        end = time.monotonic() + PATIENCE
+        answers = []
+        for reading in pipes:
+            ready, _, _ = select.select([reading], [], [], max(end - time.monotonic(), 0))
+            answers.append(os.read(reading, 1000) if ready else b"the child hangs")
+        yield answers
+    finally:
+        for pid, reading in zip(pids, pipes, strict=True):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(reading)
