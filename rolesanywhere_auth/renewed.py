@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
+from rolesanywhere_auth.adapters import ObstoreProvider, PolarsProvider
 from rolesanywhere_auth.events import AttemptHook, Health, Labels, RenewalHook
 from rolesanywhere_auth.hooks import Hooks
 from rolesanywhere_auth.renewal import Renewal
@@ -115,6 +116,23 @@ class RenewedCredentials(RefreshableCredentials):
     def token(self) -> str | None:  # type: ignore[override]
         """The session token; for several at once use `get_frozen_credentials()`."""
         return self.get_frozen_credentials().token
+
+    # The same for libraries that have never heard of botocore.
+
+    def to_obstore(self) -> ObstoreProvider:
+        """For obstore: ``S3Store(…, credential_provider=credentials.to_obstore())``.
+
+        It tells obstore the true expiry, and pickles by the configuration.
+        """
+        return ObstoreProvider(self, current=self._renewal.current, now=self._now)
+
+    def to_polars(self) -> PolarsProvider:
+        """For polars: ``scan_parquet(…, credential_provider=credentials.to_polars())``.
+
+        polars goes on with what it has up to the last second it was told, so it is told to
+        ask again when the background renewal begins. It pickles by the configuration.
+        """
+        return PolarsProvider(self, current=self._renewal.current, now=self._now)
 
     def __copy__(self) -> RenewedCredentials:
         return self  # a copy would sign in for itself

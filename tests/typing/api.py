@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import boto3
 import botocore.session
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from prometheus_client import CollectorRegistry
+from typing_extensions import NotRequired
 
 import rolesanywhere_auth
 from rolesanywhere_auth import (
@@ -165,6 +167,23 @@ credentials = RolesAnywhereCredentials(least, session=below)
 frozen: ReadOnlyCredentials = credentials.get_frozen_credentials()
 expires_at: datetime | None = credentials.expires_at
 as_botocore_knows_them: Credentials = credentials
+
+# Credentials, for data libraries.
+
+
+class S3Credential(TypedDict):
+    """As obstore has it; its own cannot be read as of Python 3.10."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: NotRequired[str | None]
+    expires_at: datetime | None
+
+
+by_obstore: Callable[[], S3Credential] = credentials.to_obstore()
+# polars' CredentialProviderFunction
+by_polars: Callable[[], tuple[dict[str, str], int | None]] = credentials.to_polars()
+until: datetime | None = credentials.to_obstore()()["expires_at"]
 provider = RolesAnywhereProvider(least, session=below)
 below.register_component("credential_provider", provider)
 loaded: RolesAnywhereCredentials = provider.load()
