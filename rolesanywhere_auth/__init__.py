@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.chain import join_chain
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.credentials import RolesAnywhereCredentials, create_session
+    from rolesanywhere_auth.diagnosis import Check, Diagnosis, diagnose
     from rolesanywhere_auth.errors import (
         AccessDeniedError,
         ARNError,
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.session import boto3_session, botocore_session
 
 _ROOMS = {
+    "Check": "diagnosis",
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
     "Health": "events",
     "RenewalEvent": "events",
     "RenewalHook": "events",
@@ -88,7 +92,9 @@ __all__ = [
     "CertificateNotYetValidError",
     "CertificateRequirementError",
     "CertificateRevokedError",
+    "Check",
     "ConfigurationError",
+    "Diagnosis",
     "EndpointError",
     "Health",
     "Identity",
@@ -128,6 +134,7 @@ __all__ = [
     "boto3_session",
     "botocore_session",
     "create_session",
+    "diagnose",
     "join_chain",
 ]
 

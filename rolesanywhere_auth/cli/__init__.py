@@ -13,6 +13,7 @@ from rolesanywhere_auth._version import __version__
 _COMMANDS = {
     "credential-process": "credential_process",
     "demo": "demo",
+    "doctor": "doctor",
     "emulator": "emulator",
     "read-certificate-data": "read_certificate_data",
     "serve": "serve",

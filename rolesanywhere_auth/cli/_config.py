@@ -52,7 +52,7 @@ def sources(options: argparse.Namespace) -> tuple[str, str | None]:
     check_flags(options)
     if not options.certificate:
         raise ConfigurationError("--certificate is missing: give the file of the certificate")
-    return _reference(options, "certificate"), _reference(options, "private_key") or None
+    return reference(options, "certificate"), reference(options, "private_key") or None
 
 
 def key_source(options: argparse.Namespace) -> str:
@@ -64,13 +64,14 @@ def key_source(options: argparse.Namespace) -> str:
     from rolesanywhere_auth.errors import ConfigurationError
 
     check_flags(options)
-    found = _reference(options, "private_key") or _reference(options, "certificate")
+    found = reference(options, "private_key") or reference(options, "certificate")
     if not found:
         raise ConfigurationError("--private-key is missing: give the file of the private key")
     return found
 
 
-def _reference(options: argparse.Namespace, name: str) -> str:
+def reference(options: argparse.Namespace, name: str) -> str:
+    """The path or reference that the flag *name* gives, with ``--pkcs11-lib``; or nothing."""
     return _with_module(getattr(options, name, None) or "", options.pkcs11_lib)
 
 
