@@ -103,6 +103,8 @@ class Case:
         self.found: list[Certificate] = []
         self.extra: list[Certificate] = []
         self.intermediates: tuple[Certificate, ...] = ()
+        self.namesake = False
+        """Whether a certificate with the name of the missing issuer was given, of another key."""
         self.proxy: str | None = None
         self.proxy_headers: Mapping[str, str] = {}
         self.service_time: str | None = None
@@ -130,15 +132,15 @@ def examine(case: Case, steps: Iterable[Step]) -> Iterator[Check]:
     """Make the checks in order; one whose need failed is not made, and says so."""
     blocked: dict[str, str] = {}
     for step in steps:
-        missing = next((name for name in step.needs if name in blocked), None)
-        if missing is not None:
-            blocked[step.name] = "was not made"
-            yield Check(step.name, "skipped", f"needs {missing}, which {blocked[missing]}")
+        cause = next((blocked[name] for name in step.needs if name in blocked), None)
+        if cause is not None:
+            blocked[step.name] = cause
+            yield Check(step.name, "skipped", f"needs {cause}")
             continue
         finding = _look(case, step)
         if finding.blocks:
-            failed = finding.status == "fail"
-            blocked[step.name] = "failed" if failed else "could not be made"
+            how = "failed" if finding.status == "fail" else "could not be made"
+            blocked[step.name] = f"{step.name}, which {how}"
         yield Check(step.name, finding.status, finding.evidence, finding.fix, finding.facts)
 
 
@@ -156,9 +158,8 @@ def told(error: RolesAnywhereError) -> Finding:
     text = " ".join(str(error).split())
     source = error.source if isinstance(error, IdentityError) else None
     start = len(source) if source and text.startswith(source) else 0
-    for mark in (". ", "; ", " ("):
-        cut = text.find(mark, start)
-        if cut > 0:
-            fix = text[cut + len(mark) :].removesuffix(")" if mark == " (" else ".")
-            return failure(text[:cut], fix)
-    return failure(text, "change what this names")
+    cuts = (text.find(". ", start), text.find("; ", start), text.rfind(": ", start + 2))
+    cut = next((each for each in cuts if each > 0), None)
+    if cut is not None:
+        return failure(text[:cut], text[cut + 2 :].removesuffix("."))
+    return failure(text, "correct what this names; flags go over profile and environment")

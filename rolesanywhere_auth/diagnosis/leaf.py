@@ -117,11 +117,18 @@ def look_at_chain(case: Case) -> Finding:
     chain = case.intermediates = order_chain(case.leaf, given)
     top = (case.leaf, *chain)[-1]
     namesake = [each for each in given if each.subject == top.issuer and each.der != top.der]
+    case.namesake = any(each.is_ca and not each.is_self_signed for each in namesake)
     if namesake and not any(each.is_ca for each in namesake):
         return failure(
             f"{top.issuer_text} issued {top.subject_text}, but the certificate of that name is no "
             "CA's (basicConstraints CA:TRUE is missing)",
             "give the CA's own certificate as certificate_chain",
+        )
+    if case.namesake:
+        return warning(
+            f"the certificate of {top.issuer_text} that was given has another key than the one "
+            f"that issued {top.subject_text}, and is not sent",
+            "give the CA's certificate of that key: the CA has been renewed, perhaps",
         )
     line = " < ".join(each.subject_text for each in (case.leaf, *chain))
     evidence = f"sent: {line}; {top.issuer_text}, above it, is to be the trust anchor's"

@@ -21,6 +21,11 @@ _COUNTED: Mapping[Status, str] = {
 }
 
 
+def _word(status: Status, *, colour: bool) -> str:
+    word = _WORDS[status]
+    return f"\x1b[{_COLOURS[status]}m{word}\x1b[0m" if colour else word
+
+
 @dataclass(frozen=True)
 class Check:
     """One check and its outcome; no part of it ever holds a secret."""
@@ -48,9 +53,7 @@ class Check:
 
     def line(self, *, width: int = 0, colour: bool = False) -> str:
         """For people: status, name and evidence, and the fix below."""
-        word = _WORDS[self.status]
-        if colour:
-            word = f"\x1b[{_COLOURS[self.status]}m{word}\x1b[0m"
+        word = _word(self.status, colour=colour)
         text = f"{word}  {self.name:<{width}}  {self.evidence}"
         return f"{text}\n{'':{width + 8}}Fix: {self.fix}" if self.fix else text
 
@@ -104,12 +107,24 @@ class Diagnosis:
     def text(self, *, colour: bool = False) -> str:
         """For people: a line for each check, and what to do below those that need it.
 
+        Those that were not made stand at the end, by reason.
+
         Args:
             colour: Whether to colour the status by ANSI's sequences.
         """
-        width = max((len(check.name) for check in self.checks), default=0)
-        lines = [check.line(width=width, colour=colour) for check in self.checks]
-        return "\n".join([*lines, "", self._summary()])
+        made = [check for check in self.checks if check.status != "skipped"]
+        width = max((len(check.name) for check in made), default=0)
+        lines = [check.line(width=width, colour=colour) for check in made]
+        return "\n".join([*lines, *self._skipped(colour=colour), "", self._summary()])
+
+    def _skipped(self, *, colour: bool) -> list[str]:
+        """A line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.status == "skipped":
+                reasons.setdefault(check.evidence, []).append(check.name)
+        word = _word("skipped", colour=colour)
+        return [f"{word}  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
     def _summary(self) -> str:
         numbers = Counter(check.status for check in self.checks)

@@ -127,6 +127,8 @@ def _untrusted(error: ServiceError, case: Case, *, evidence: str, fix: str) -> F
         f"intermediates up to {top.subject_text}" if case.intermediates else "the certificate alone"
     )
     evidence += f". Sent was {sent}, issued by {issuer}; the trust anchor's CA is another than that"
+    if case.namesake:
+        evidence += f". The certificate of {issuer} that was given has another key"
     fix = (
         f"if {issuer} stands below the trust anchor's CA, its certificate is missing: give it as "
         "certificate_chain (--intermediates); if not, the ARN is another trust anchor's"
@@ -219,7 +221,9 @@ def _is_aws(url: str) -> bool:
 
 def look_at_renewal(case: Case) -> Finding:
     """When a process that keeps these credentials renews them, and for how long it can."""
-    issued, expires = case.clock.utcnow().timestamp(), case.credentials.expiration.timestamp()
+    expires = case.credentials.expiration.timestamp()
+    # to the minute: the answer took a moment, and the service cuts fractions of a second
+    issued = expires - round((expires - case.clock.utcnow().timestamp()) / 60) * 60
     earliest, latest = (
         schedule.renewal_start(issued=issued, expires=expires, spread=spread)
         for spread in (0.0, 1.0)

@@ -128,7 +128,7 @@ def objections(
     from rolesanywhere_auth.testing.service import policy
     from rolesanywhere_auth.testing.service.role_policies import trust_context
 
-    found = []
+    found: dict[str, list[str]] = {}
     for action in ACTIONS:
         context = trust_context(grant, trust_anchor_arn=trust_anchor_arn, action=action)
         try:
@@ -136,5 +136,5 @@ def objections(
         except policy.PolicyError as error:
             return Unjudged(str(error))
         if not decision.allowed:
-            found.append(decision.reason)
-    return found
+            found.setdefault(decision.reason.replace(action, "{}"), []).append(action)
+    return [reason.replace("{}", ", ".join(actions)) for reason, actions in found.items()]
