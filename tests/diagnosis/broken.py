@@ -875,7 +875,7 @@ def no_tag_session(bench: Bench) -> dict[str, Any]:
     "The service throttles", check="sign-in", says="HTTP 429"
 )
 def throttled(bench: Bench) -> dict[str, Any]:
-    bench.emulator.faults.throttle()
+    bench.emulator.faults.refuse(status=429, code="ThrottlingException")
     return bench.settings()
 
 

@@ -32,7 +32,7 @@ def test_first_failing_line_names_the_cause(
     assert lines[first].split()[1] == setup.check, out
     assert setup.says in lines[first], out
     assert re.fullmatch(r" +Fix: \S.*", lines[first + 1]), out
-    assert status == (1 if setup.status == "FAIL" else 0)
+    assert status == (1 if setup.status == "FAIL" else 0), out
     assert ("FAIL" in out) == (setup.status == "FAIL"), out
     assert err == ""
     secrets = (*SECRETS, bench.keys[1])
