@@ -86,9 +86,10 @@ def run(options: argparse.Namespace) -> int:
 
     # What the library would warn of, the report says.
     log_to_stderr(options, level=logging.CRITICAL)
-    # Their DEBUG logs hold keys and tokens of the administrator.
-    for name in ("boto3", "botocore", "urllib3"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    if options.debug:
+        # Their DEBUG logs hold keys and tokens of the administrator.
+        for name in ("boto3", "botocore", "urllib3"):
+            logging.getLogger(name).setLevel(logging.INFO)
     origin, make = _configuration(options)
     with warnings.catch_warnings():
         # of urllib3, about verify=False, which the report says

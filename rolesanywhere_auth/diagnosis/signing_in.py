@@ -102,7 +102,9 @@ def explained(error: SignInError, case: Case) -> Finding:
         )
     elif isinstance(error, UntrustedCertificateError):
         return _untrusted(error, case, evidence=evidence, fix=fix)
-    elif isinstance(error, AssumeRoleDeniedError) and not case.role:
+    elif isinstance(error, AssumeRoleDeniedError) and case.role:
+        fix = "see what role, duration and trust-policy say above"
+    elif isinstance(error, AssumeRoleDeniedError):
         fix += ". With --as PROFILE, which may read the role, the doctor says which of these it is"
     elif not error.causes and error.status == 404:
         fix = (

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import servers
-from backends import softhsm, stop_modules
 from bench import Bench
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from backends import softhsm, stop_modules
 from rolesanywhere_auth.testing import CertificateAuthority
 
 Build = Callable[[Bench], "dict[str, Any] | str"]
@@ -176,7 +176,9 @@ def closed_folder(bench: Bench) -> dict[str, Any]:
     return {**found, "private_key": folder / "app.key"}
 
 
-@broken("The chain's file is empty", check="chain-file", says="given as certificate_chain, is empty")
+@broken(
+    "The chain's file is empty", check="chain-file", says="given as certificate_chain, is empty"
+)
 def empty_chain(bench: Bench) -> dict[str, Any]:
     return bench.settings(certificate_chain=bench.write("chain.pem", ""))
 
@@ -370,7 +372,9 @@ def no_key_usage(bench: Bench) -> dict[str, Any]:
     return flawed(bench, "no-key-usage")
 
 
-@broken("The CA signed with SHA-1", check="signature-hash", says="signed the certificate with SHA-1")
+@broken(
+    "The CA signed with SHA-1", check="signature-hash", says="signed the certificate with SHA-1"
+)
 def sha1(bench: Bench) -> dict[str, Any]:
     return flawed(bench, "sha1")
 
@@ -568,25 +572,19 @@ def proxy_wants_login(bench: Bench) -> dict[str, Any]:
     return by_proxy(bench, bench.cleanup.enter_context(servers.listening(handler)))
 
 
-@broken(
-    "The proxy does not let this host through", check="proxy", says="refuses to connect to"
-)
+@broken("The proxy does not let this host through", check="proxy", says="refuses to connect to")
 def proxy_forbids(bench: Bench) -> dict[str, Any]:
     handler = servers.answering("403 Forbidden")
     return by_proxy(bench, bench.cleanup.enter_context(servers.listening(handler)))
 
 
-@broken(
-    "The proxy cannot reach the host", check="proxy", says="HTTP 502 Bad Gateway"
-)
+@broken("The proxy cannot reach the host", check="proxy", says="HTTP 502 Bad Gateway")
 def proxy_fails(bench: Bench) -> dict[str, Any]:
     handler = servers.answering("502 Bad Gateway")
     return by_proxy(bench, bench.cleanup.enter_context(servers.listening(handler)))
 
 
-@broken(
-    "A SOCKS proxy is set", check="proxy", says="botocore cannot use a SOCKS proxy"
-)
+@broken("A SOCKS proxy is set", check="proxy", says="botocore cannot use a SOCKS proxy")
 def socks(bench: Bench) -> dict[str, Any]:
     bench.monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1080")
     return bench.over_tls()
@@ -604,9 +602,7 @@ def unknown_ca(bench: Bench) -> dict[str, Any]:
     return bench.over_tls(endpoint_url=f"https://localhost:{port}")
 
 
-@broken(
-    "The server's certificate is for another name", check="tls", says="is for another name"
-)
+@broken("The server's certificate is for another name", check="tls", says="is for another name")
 def other_name(bench: Bench) -> dict[str, Any]:
     certificate, key, authority = bench.foreign_tls(dns_names=("elsewhere.example",))
     port = bench.cleanup.enter_context(servers.listening(servers.tls(certificate, key)))
@@ -626,9 +622,7 @@ def expired_server(bench: Bench) -> dict[str, Any]:
     return bench.over_tls(endpoint_url=f"https://localhost:{port}", verify=authority)
 
 
-@broken(
-    "The CA bundle is a file without certificates", check="tls", says="cannot be used"
-)
+@broken("The CA bundle is a file without certificates", check="tls", says="cannot be used")
 def broken_bundle(bench: Bench) -> dict[str, Any]:
     return bench.over_tls(verify=bench.write("bundle.pem", "no certificates"))
 
@@ -674,9 +668,7 @@ def captive_portal(bench: Bench) -> dict[str, Any]:
 # What the service refuses
 
 
-@broken(
-    "The trust anchor does not exist", check="sign-in", says="404 ResourceNotFoundException"
-)
+@broken("The trust anchor does not exist", check="sign-in", says="404 ResourceNotFoundException")
 def no_such_anchor(bench: Bench) -> dict[str, Any]:
     return bench.settings(trust_anchor_arn=ELSEWHERE.format("trust-anchor"))
 
@@ -871,9 +863,7 @@ def no_tag_session(bench: Bench) -> dict[str, Any]:
     return bench.settings(bench.trusting(actions=["sts:AssumeRole", "sts:SetSourceIdentity"]))
 
 
-@broken(
-    "The service throttles", check="sign-in", says="HTTP 429"
-)
+@broken("The service throttles", check="sign-in", says="HTTP 429")
 def throttled(bench: Bench) -> dict[str, Any]:
     bench.emulator.faults.refuse(status=429, code="ThrottlingException")
     return bench.settings()
@@ -1036,9 +1026,7 @@ def with_crl(bench: Bench, *, enabled: bool, **arguments: Any) -> dict[str, Any]
     administrator=True,
 )
 def stale_crl(bench: Bench) -> dict[str, Any]:
-    return with_crl(
-        bench, enabled=True, last_update=now() - 9 * DAY, next_update=now() - 2 * DAY
-    )
+    return with_crl(bench, enabled=True, last_update=now() - 9 * DAY, next_update=now() - 2 * DAY)
 
 
 @warned(
