@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.config import Config
@@ -41,24 +41,30 @@ def _call(case: Case, service: str, operation: str, **members: Any) -> dict[str,
     Raises:
         _Unreadable: With what to say instead: it is not there, or may not be read.
     """
-    action = f"{service}:{''.join(part.title() for part in operation.split('_'))}"
+    call = getattr(case.clients[service], operation)
+    named = ", ".join(str(value) for value in members.values())
+    found: dict[str, Any] = _answer(
+        f"{service}:{_title(operation)}", lambda: call(**members), named
+    )
+    return found
+
+
+def _title(operation: str) -> str:
+    return "".join(part.title() for part in operation.split("_"))
+
+
+def _answer(action: str, ask: Callable[[], Any], named: str) -> Any:
     try:
-        found: dict[str, Any] = getattr(case.clients[service], operation)(**members)
+        return ask()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
-        named = ", ".join(str(value) for value in members.values())
+        finding = warning(f"{action} was refused: {code}", f"allow it {action}", blocks=True)
         if code in _MISSING:
-            raise _Unreadable(
-                failure(f"there is no such thing as {named} ({code})", "correct the ARN")
-            ) from error
-        raise _Unreadable(
-            warning(f"{action} was refused: {code}", f"allow it {action}", blocks=True)
-        ) from error
+            finding = failure(f"there is no such thing as {named} ({code})", "correct the ARN")
+        raise _Unreadable(finding) from error
     except BotoCoreError as error:
-        raise _Unreadable(
-            warning(f"{action} had no answer: {error}", "see its endpoint", blocks=True)
-        ) from error
-    return found
+        finding = warning(f"{action} had no answer: {error}", "see its endpoint", blocks=True)
+        raise _Unreadable(finding) from error
 
 
 def _step(name: str, look: Any, *needs: str) -> Step:
@@ -82,6 +88,7 @@ def look_at_administrator(case: Case) -> Finding:
             proxies=dict(config.proxies) if config.proxies is not None else None,
             connect_timeout=timeout_seconds("connect_timeout", config.connect_timeout),
             read_timeout=timeout_seconds("read_timeout", config.read_timeout),
+            retries={"mode": "standard", "total_max_attempts": 2},
         )
         if session.get_credentials() is None:
             return failure(
@@ -156,6 +163,8 @@ def look_at_path(case: Case) -> Finding:
 
 def look_at_revocation(case: Case) -> Finding:
     """Whether a CRL of the trust anchor lists the certificate, and whether the CRLs are fresh."""
+    if not case.path:
+        return not_needed("the path to the trust anchor's CA is not known")
     now = case.clock.utcnow()
     lists = list(_crls(case))
     disabled = stale = 0
@@ -186,18 +195,15 @@ def look_at_revocation(case: Case) -> Finding:
 
 
 def _crls(case: Case) -> Iterator[tuple[Mapping[str, Any], x509.CertificateRevocationList]]:
-    token: dict[str, str] = {}
-    while True:
-        page = _call(case, "rolesanywhere", "list_crls", **token)
-        for crl in page.get("crls", ()):
-            if crl.get("trustAnchorArn") != case.config.trust_anchor_arn:
-                continue
+    pages = case.clients["rolesanywhere"].get_paginator("list_crls").paginate()
+    found: list[Mapping[str, Any]] = _answer(
+        "rolesanywhere:ListCrls", lambda: [crl for page in pages for crl in page["crls"]], ""
+    )
+    for crl in found:
+        if crl.get("trustAnchorArn") == case.config.trust_anchor_arn:
             data = bytes(crl["crlData"])
             pem = data.lstrip().startswith(b"-----BEGIN")
             yield crl, x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
-        if not page.get("nextToken"):
-            return
-        token = {"nextToken": page["nextToken"]}
 
 
 # Profile and role

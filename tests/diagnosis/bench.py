@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rolesanywhere_auth import RolesAnywhereConfig
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 from rolesanywhere_auth.testing._setup import Setup
 from rolesanywhere_auth.testing.authority import Leaf
@@ -90,6 +91,11 @@ class Bench:
             statement["Condition"] = condition
         policy = {"Version": "2012-10-17", "Statement": statement}
         return self.set_up(role_arn=self.emulator.create_role("app", trust_policy=policy))
+
+    def config(self, setup: Setup | None = None, **changes: Any) -> RolesAnywhereConfig:
+        """A configuration that signs in, but for *changes*."""
+        arguments = (setup or self.set_up()).config_arguments()
+        return RolesAnywhereConfig(**{"max_attempts": 1, **arguments, **changes})
 
     def configure(self, settings: dict[str, Any] | str) -> None:
         """Write the AWS config file: the profile ``app``, and the administrator's."""

@@ -775,12 +775,6 @@ def session_name_seen(bench: Bench) -> dict[str, Any]:
     return session_name(bench)
 
 
-def long_session(bench: Bench) -> dict[str, Any]:
-    short = bench.set_up()
-    setup = bench.set_up(session_duration=7200, role_arn=short.role_arn)
-    return bench.settings(setup, session_duration=7200)
-
-
 @broken(
     "The session would be longer than the role allows",
     check="sign-in",
@@ -861,6 +855,13 @@ def missing_attribute(bench: Bench) -> dict[str, Any]:
 )
 def no_tag_session(bench: Bench) -> dict[str, Any]:
     return bench.settings(bench.trusting(actions=["sts:AssumeRole", "sts:SetSourceIdentity"]))
+
+
+@broken("Something on the way changes requests", check="sign-in", says="Invalid signature")
+def tampering(bench: Bench) -> dict[str, Any]:
+    port = int(bench.emulator.endpoint_url.rpartition(":")[2])
+    changed = bench.cleanup.enter_context(servers.listening(servers.tampering(port)))
+    return bench.settings(endpoint_url=f"http://127.0.0.1:{changed}")
 
 
 @broken("The service throttles", check="sign-in", says="HTTP 429")

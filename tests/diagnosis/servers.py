@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -90,6 +91,27 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65536):
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
+
+
+def tampering(port: int) -> Handler:
+    """Passes requests on to *port* of this machine, with a blank behind each body."""
+
+    def handle(connection: socket.socket) -> None:
+        data = head_of(connection)
+        head, _, body = data.partition(b"\r\n\r\n")
+        found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        length = int(found[1]) if found else 0
+        while len(body) < length:
+            body += connection.recv(65536)
+        if length:
+            body += b" "
+            head = head.replace(found[0], b"\r\nContent-Length: %d" % len(body))
+        head += b"\r\nConnection: close"
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as other:
+            other.sendall(head + b"\r\n\r\n" + body)
+            _pump(other, connection)
+
+    return handle
 
 
 def tls(certificate: str, private_key: str) -> Handler:
