@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 
 from rolesanywhere_auth import RolesAnywhereConfig
+from rolesanywhere_auth.diagnosis import Diagnosis
+from rolesanywhere_auth.diagnosis.case import Case, Step, examine
+from rolesanywhere_auth.diagnosis.material import SETTINGS
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 from rolesanywhere_auth.testing._setup import Setup
 from rolesanywhere_auth.testing.authority import Leaf
@@ -126,3 +133,22 @@ class Bench:
             self.write("server.key", leaf.private_key_pem),
             self.write("foreign-ca.pem", authority.certificate_pem),
         )
+
+
+def examined(config: RolesAnywhereConfig, *groups: Sequence[Step], **options: Any) -> Diagnosis:
+    """A diagnosis of these groups of checks alone."""
+    case = Case(
+        lambda: config,
+        origin="a test",
+        **{
+            "make_session": botocore.session.Session,
+            "administrator": None,
+            "now": time.time,
+            "sleep": lambda _: None,
+            "jitter": lambda: 0.0,
+            "expiry_days": 30,
+            **options,
+        },
+    )
+    steps = [step for group in (SETTINGS, *groups) for step in group]
+    return Diagnosis(tuple(examine(case, steps)), datetime.now(timezone.utc))

@@ -76,7 +76,10 @@ def answering(status: str, *headers: str, body: bytes = b"") -> Handler:
 
 def proxy(connection: socket.socket) -> None:
     """Knows CONNECT, and lets everything through."""
-    target = head_of(connection).split()[1].decode()
+    head = head_of(connection).split()
+    if not head:  # somebody looked whether anybody is there
+        return
+    target = head[1].decode()
     host, _, port = target.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=30) as other:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -16,7 +16,9 @@ from rolesanywhere_auth import (
     AccessDeniedError,
     ARNError,
     CertificateExpiredError,
+    Check,
     ConfigurationError,
+    Diagnosis,
     Health,
     Identity,
     IdentityError,
@@ -38,6 +40,7 @@ from rolesanywhere_auth import (
     boto3_session,
     botocore_session,
     create_session,
+    diagnose,
     join_chain,
 )
 from rolesanywhere_auth.keys import PublicKey
@@ -180,6 +183,9 @@ with_reference = RolesAnywhereConfig(
     certificate="app.pem",
     passphrase=by_reference,
 )
+report: Diagnosis = diagnose(with_reference, expiry_days=14)
+first: Check | None = report.first_failure
+days = report["validity"].facts["days_left"]
 references: set[SecretReference] = {by_reference}
 
 # Errors: the base catches all, the leaves carry data.
@@ -207,6 +213,7 @@ def handles(error: RolesAnywhereError) -> object:
 
 bases: tuple[type[ValueError], type[ValueError], type[SignInError]] = (
     ConfigurationError,
+    Diagnosis,
     IdentityError,
     TransportError,
 )
