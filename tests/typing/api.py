@@ -213,7 +213,6 @@ def handles(error: RolesAnywhereError) -> object:
 
 bases: tuple[type[ValueError], type[ValueError], type[SignInError]] = (
     ConfigurationError,
-    Diagnosis,
     IdentityError,
     TransportError,
 )
