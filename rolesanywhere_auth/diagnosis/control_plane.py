@@ -58,9 +58,11 @@ def _answer(action: str, ask: Callable[[], Any], named: str) -> Any:
         return ask()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
-        finding = warning(f"{action} was refused: {code}", f"allow it {action}", blocks=True)
+        finding = warning(
+            f"{action} was refused: {code}", f"allow the administrator {action}", blocks=True
+        )
         if code in _MISSING:
-            finding = failure(f"there is no such thing as {named} ({code})", "correct the ARN")
+            finding = failure(f"{action}: {named} does not exist ({code})", "correct the ARN")
         raise _Unreadable(finding) from error
     except BotoCoreError as error:
         finding = warning(f"{action} had no answer: {error}", "see its endpoint", blocks=True)

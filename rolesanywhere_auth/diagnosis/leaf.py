@@ -19,7 +19,7 @@ from rolesanywhere_auth.diagnosis.case import (
     warning,
 )
 from rolesanywhere_auth.diagnosis.report import Facts
-from rolesanywhere_auth.diagnosis.trust import NoPathError, parsed, path_to
+from rolesanywhere_auth.diagnosis.trust import NoPathError, is_self_signed, parsed, path_to
 from rolesanywhere_auth.keys import describe_public_key
 
 _USAGES = (
@@ -113,6 +113,12 @@ def look_at_key_type(case: Case) -> Finding:
 
 def look_at_chain(case: Case) -> Finding:
     """Which certificates lead upwards, and what else was given."""
+    if is_self_signed(case.leaf):
+        return failure(
+            f"{case.leaf.subject_text} signed itself: no CA issued it, so that it leads to no "
+            "trust anchor",
+            "have a CA issue it, whose certificate is a trust anchor's or below one",
+        )
     given = _unique([*case.found, *case.extra])
     chain = case.intermediates = order_chain(case.leaf, given)
     top = (case.leaf, *chain)[-1]

@@ -37,7 +37,14 @@ from rolesanywhere_auth.signing import HTTPRequest
 
 _STS_EVENT = "before-send.sts.GetCallerIdentity"
 _ARN = re.compile(r"<Arn>([^<]+)</Arn>")
-_AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".amazonaws.eu")
+_AWS_SUFFIXES = (
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".amazonaws.eu",
+    ".api.aws",
+    ".api.amazonwebservices.com.cn",
+    ".api.amazonwebservices.eu",
+)
 _TEXT_OF_CHAIN = "Untrusted signing certificate"
 
 

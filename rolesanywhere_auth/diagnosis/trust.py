@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from rolesanywhere_auth.certificates import Certificate
 
@@ -31,6 +32,16 @@ class NoPathError(Exception):
 def parsed(certificate: Certificate) -> x509.Certificate:
     """The certificate as `cryptography` has it."""
     return x509.load_der_x509_certificate(certificate.der)
+
+
+def is_self_signed(certificate: Certificate) -> bool:
+    """Whether its own key signed it; of the same name alone a CA and its leaf may be."""
+    own = parsed(certificate)
+    try:
+        own.verify_directly_issued_by(own)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
 
 
 def path_to(

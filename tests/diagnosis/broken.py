@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import servers
 from bench import Bench
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -189,9 +191,6 @@ def empty_chain(bench: Bench) -> dict[str, Any]:
     says="a certificate request (CSR), not a certificate",
 )
 def request_as_certificate(bench: Bench) -> dict[str, Any]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     setup = bench.set_up()
     builder = x509.CertificateSigningRequestBuilder(setup.leaf.certificate.subject)
     pem = builder.sign(setup.leaf.private_key, SHA256()).public_bytes(Encoding.PEM)
@@ -485,6 +484,29 @@ def issuer_without_ca(bench: Bench) -> dict[str, Any]:
 
 
 @broken(
+    "The certificate is self-signed",
+    check="chain",
+    says="signed itself: no CA issued it",
+)
+def self_signed(bench: Bench) -> dict[str, Any]:
+    setup = bench.set_up()
+    public_key = setup.leaf.private_key.public_key()
+    builder = x509.CertificateBuilder(
+        issuer_name=setup.leaf.certificate.subject,
+        subject_name=setup.leaf.certificate.subject,
+        public_key=public_key,
+        serial_number=7,
+        not_valid_before=now() - DAY,
+        not_valid_after=now() + 90 * DAY,
+    )
+    for extension in setup.leaf.certificate.extensions:
+        if isinstance(extension.value, (x509.BasicConstraints, x509.KeyUsage)):
+            builder = builder.add_extension(extension.value, critical=True)
+    pem = builder.sign(setup.leaf.private_key, SHA256()).public_bytes(Encoding.PEM)
+    return bench.settings(setup, certificate=bench.write("self.pem", pem))
+
+
+@broken(
     "The chain has six intermediates",
     check="chain",
     says="has a chain of 6 intermediates; the service takes 5",
@@ -676,7 +698,7 @@ def no_such_anchor(bench: Bench) -> dict[str, Any]:
 @broken(
     "The same, seen with control-plane permission",
     check="trust-anchor",
-    says="there is no such thing as 00000000-0000-4000-8000-000000000000",
+    says="00000000-0000-4000-8000-000000000000 does not exist (ResourceNotFoundException)",
     administrator=True,
 )
 def no_such_anchor_seen(bench: Bench) -> dict[str, Any]:
@@ -799,7 +821,7 @@ def too_long_seen(bench: Bench) -> dict[str, Any]:
 @broken(
     "The role does not exist",
     check="role",
-    says="there is no such thing as nobody (NoSuchEntity)",
+    says="iam:GetRole: nobody does not exist (NoSuchEntity)",
     administrator=True,
 )
 def no_such_role(bench: Bench) -> dict[str, Any]:
@@ -926,8 +948,6 @@ def open_key(bench: Bench) -> dict[str, Any]:
 
 @warned("The RSA key is short", check="private-key", says="short for an RSA key")
 def short_key(bench: Bench) -> dict[str, Any]:
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     setup = bench.set_up()
     key = rsa.generate_private_key(65537, 1024)
     leaf = setup.authority.issue("app", public_key=key.public_key())

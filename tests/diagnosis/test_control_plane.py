@@ -55,7 +55,7 @@ def test_what_may_not_be_read_is_a_warning(bench: Bench, monkeypatch: pytest.Mon
     assert (
         "rolesanywhere:GetTrustAnchor was refused: AccessDenied" in found["trust-anchor"].evidence
     )
-    assert found["role"].fix == "allow it iam:GetRole"
+    assert found["role"].fix == "allow the administrator iam:GetRole"
     assert found["trust-policy"].evidence == "needs profile, which could not be made"
 
 
