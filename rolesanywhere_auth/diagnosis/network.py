@@ -9,8 +9,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from botocore.httpsession import ProxyConfiguration, get_cert_path
-from urllib3.util.ssl_ import create_urllib3_context
+from botocore.httpsession import ProxyConfiguration, create_urllib3_context, get_cert_path
 
 from rolesanywhere_auth._durations import timeout_seconds
 from rolesanywhere_auth.config import without_login
@@ -196,8 +195,10 @@ def look_at_tls(case: Case) -> Finding:
 
 
 def _context(bundle: str) -> ssl.SSLContext:
-    """As urllib3, and so the library, has it."""
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if bundle else ssl.CERT_NONE)
+    """As the library has it."""
+    context: ssl.SSLContext = create_urllib3_context()
+    context.check_hostname = bool(bundle)
+    context.verify_mode = ssl.CERT_REQUIRED if bundle else ssl.CERT_NONE
     if not bundle:
         return context
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import ssl
@@ -13,24 +14,27 @@ Handler = Callable[[socket.socket], None]
 
 
 @contextlib.contextmanager
-def listening(handle: Handler) -> Iterator[int]:
-    """The port of a server that hands each connection to *handle*, in a thread of its own."""
+def listening(*handlers: Handler) -> Iterator[int]:
+    """The port of a server that hands each connection to a handler, in a thread of its own.
+
+    The first to the first of *handlers*, and so on; the last has all that follow.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
     def accept() -> None:
-        while True:
+        for number in itertools.count():
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
+            threads.append(threading.Thread(target=serve, args=(connection, number), daemon=True))
             threads[-1].start()
 
-    def serve(connection: socket.socket) -> None:
+    def serve(connection: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError), connection:
             connection.settimeout(30)
-            handle(connection)
+            handlers[min(number, len(handlers) - 1)](connection)
 
     acceptor = threading.Thread(target=accept, daemon=True)
     acceptor.start()
@@ -61,6 +65,10 @@ def head_of(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in data:
         data += connection.recv(4096) or b"\r\n\r\n"
     return data
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Says nothing, and is gone."""
 
 
 def answering(status: str, *headers: str, body: bytes = b"") -> Handler:

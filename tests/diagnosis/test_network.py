@@ -84,17 +84,9 @@ def test_proxy_that_knows_no_connect(bench: Bench, scheme: str) -> None:
 
 def test_proxy_that_changes_its_mind(bench: Bench) -> None:
     """A tunnel that is refused at the second time is said of the handshake."""
-    seen: list[bool] = []
-
-    def once(connection: socket.socket) -> None:
-        seen.append(True)
-        # The doctor connects first to see whether anybody is there, then by CONNECT.
-        if len(seen) <= 2:
-            servers.proxy(connection)
-        else:
-            servers.answering("503 Busy")(connection)
-
-    with servers.listening(once) as port:
+    # The doctor connects first to see whether anybody is there, then by CONNECT.
+    handlers = (servers.proxy, servers.proxy, servers.answering("503 Busy"))
+    with servers.listening(*handlers) as port:
         config = bench.config(
             endpoint_url=bench.emulator.https_endpoint_url,
             verify=bench.emulator.ca_bundle,
@@ -182,15 +174,9 @@ def test_certificate_for_another_purpose(bench: Bench) -> None:
 def test_server_that_shows_its_certificate_once(bench: Bench) -> None:
     """Whose it is cannot be said then; that it was not believed can."""
     certificate, key, _ = bench.foreign_tls(dns_names=("localhost",))
-    handler = servers.tls(certificate, key)
-    seen: list[bool] = []
-
-    def once(connection: socket.socket) -> None:
-        seen.append(True)
-        if len(seen) == 2:  # after the look at the port
-            handler(connection)
-
-    with servers.listening(once) as port:
+    # It looks at the port, shakes hands, and looks at the certificate that it did not believe.
+    handlers = (servers.head_of, servers.tls(certificate, key), servers.hang_up)
+    with servers.listening(*handlers) as port:
         config = bench.config(
             endpoint_url=f"https://localhost:{port}", verify=bench.emulator.ca_bundle
         )
