@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+) ?(.*)", re.DOTALL)
@@ -35,12 +35,8 @@ class TunnelError(Exception):
 
 def place_of(url: str) -> Place:
     """Host and port of *url*."""
-    parts = _split(url)
+    parts = urlsplit(url)
     return Place(parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
-
-
-def _split(url: str) -> SplitResult:
-    return urlsplit(url)
 
 
 def addresses(host: str, port: int) -> list[str]:
