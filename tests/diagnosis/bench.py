@@ -105,17 +105,14 @@ class Bench:
         arguments = (setup or self.set_up()).config_arguments()
         return RolesAnywhereConfig(**{"max_attempts": 1, **arguments, **changes})
 
-    def configure(self, settings: dict[str, Any] | str) -> None:
-        """Write the AWS config file: the profile ``app``, and the administrator's."""
+    def configure(self, settings: dict[str, Any] | str, *, administrator: bool = False) -> None:
+        """Write the AWS config file: the profile ``app``, and perhaps the administrator's."""
         if not isinstance(settings, str):
             lines = [f"  {name} = {value}\n" for name, value in settings.items()]
             settings = f"[profile app]\nrolesanywhere =\n{''.join(lines)}"
-        administrator = (
-            f"[profile {ADMINISTRATOR}]\naws_access_key_id = {self.keys[0]}\n"
-            f"aws_secret_access_key = {self.keys[1]}\n"
-            f"endpoint_url = {self.emulator.aws_endpoint_url}\n"
-        )
-        path = self.write("config", f"{settings}\n{administrator}", mode=0o644)
+        if administrator:
+            settings += self.administrator()
+        path = self.write("config", settings, mode=0o644)
         self.monkeypatch.setenv("AWS_CONFIG_FILE", path)
         if self.nobody and os.geteuid() == 0:
             # What is imported late may be where nobody else may read.
@@ -123,6 +120,14 @@ class Bench:
                 cli.main(["doctor", "--profile", "app"])
             os.seteuid(NOBODY)
             self.cleanup.callback(os.seteuid, 0)
+
+    def administrator(self) -> str:
+        """The profile of one who may do everything."""
+        return (
+            f"\n[profile {ADMINISTRATOR}]\naws_access_key_id = {self.keys[0]}\n"
+            f"aws_secret_access_key = {self.keys[1]}\n"
+            f"endpoint_url = {self.emulator.aws_endpoint_url}\n"
+        )
 
     def as_nobody(self) -> None:
         """Let the test go on with the rights of a user who owns nothing, once it is configured."""

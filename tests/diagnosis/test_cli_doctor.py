@@ -186,7 +186,7 @@ def test_no_log_holds_a_secret(bench: Bench, command: list[str]) -> None:
     settings = bench.settings(
         setup, private_key=bench.write("e.key", key), passphrase="env:KEY_PASSPHRASE"
     )
-    bench.configure(settings)
+    bench.configure(settings, administrator=True)
 
     done = subprocess.run(
         [*command, "doctor", "--profile", "app", "--as", ADMINISTRATOR, "--debug"],
