@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.chain import join_chain
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.credentials import RolesAnywhereCredentials, create_session
+    from rolesanywhere_auth.diagnosis import Check, Diagnosis, diagnose
     from rolesanywhere_auth.errors import (
         AccessDeniedError,
         ARNError,
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.session import boto3_session, botocore_session
 
 _ROOMS = {
+    "Check": "diagnosis",
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
     "Health": "events",
     "RenewalEvent": "events",
     "RenewalHook": "events",
@@ -92,7 +96,9 @@ __all__ = [
     "CertificateNotYetValidError",
     "CertificateRequirementError",
     "CertificateRevokedError",
+    "Check",
     "ConfigurationError",
+    "Diagnosis",
     "EndpointError",
     "Health",
     "Identity",
@@ -135,6 +141,7 @@ __all__ = [
     "boto3_session",
     "botocore_session",
     "create_session",
+    "diagnose",
     "join_chain",
 ]
 

@@ -53,7 +53,7 @@ def sources(options: argparse.Namespace) -> tuple[str, str | None]:
     found = _certificate(options)
     if not found:
         raise ConfigurationError("--certificate is missing: give the file of the certificate")
-    return found, _reference(options, "private_key") or None
+    return found, reference(options, "private_key") or None
 
 
 def key_source(options: argparse.Namespace) -> str:
@@ -65,27 +65,43 @@ def key_source(options: argparse.Namespace) -> str:
     from rolesanywhere_auth.errors import ConfigurationError
 
     check_flags(options)
-    found = _reference(options, "private_key") or _certificate(options)
+    found = reference(options, "private_key") or _certificate(options)
     if not found:
         raise ConfigurationError("--private-key is missing: give the file of the private key")
     return found
 
 
 def _certificate(options: argparse.Namespace) -> str:
-    """What ``--certificate`` says, or the flags for the operating system's store; or nothing."""
-    found = _reference(options, "certificate")
-    newest = getattr(options, "use_latest_expiring_certificate", False)
-    if found:
-        of_store = newest and found.lower().startswith("store:")
-        return _with_query(found, "newest=true") if of_store else found
-    named = options.cert_selector or options.system_store_name or newest
+    """What the flags name, else the operating system's store; or nothing."""
     # Told of no file at all, the helper looks into the store.
-    if not named and (getattr(options, "private_key", None) or sys.platform not in _WITH_STORES):
-        return ""
+    implied = sys.platform in _WITH_STORES and not getattr(options, "private_key", None)
+    return named_certificate(options) or (_in_store(options) if implied else "")
+
+
+def named_certificate(options: argparse.Namespace) -> str:
+    """What ``--certificate`` says, or the flags for the operating system's store; or nothing.
+
+    Raises:
+        ConfigurationError: The selector makes no sense.
+    """
+    found = reference(options, "certificate")
+    if found:
+        of_store = _newest(options) and found.lower().startswith("store:")
+        return _with_query(found, "newest=true") if of_store else found
+    if options.cert_selector or options.system_store_name or _newest(options):
+        return _in_store(options)
+    return ""
+
+
+def _newest(options: argparse.Namespace) -> bool:
+    return bool(getattr(options, "use_latest_expiring_certificate", False))
+
+
+def _in_store(options: argparse.Namespace) -> str:
     from rolesanywhere_auth.keys._selectors import parse_cert_selector, reference_of
 
     criteria = parse_cert_selector(options.cert_selector) if options.cert_selector else {}
-    if newest:
+    if _newest(options):
         criteria["newest"] = "true"
     return reference_of(criteria, place=_place(options.system_store_name))
 
@@ -100,7 +116,8 @@ def _place(store_name: str | None) -> str:
     return f"CurrentUser/{quote(store_name, safe=' ')}"
 
 
-def _reference(options: argparse.Namespace, name: str) -> str:
+def reference(options: argparse.Namespace, name: str) -> str:
+    """The path or reference that the flag *name* gives, with ``--pkcs11-lib``; or nothing."""
     return _with_module(getattr(options, name, None) or "", options.pkcs11_lib)
 
 

@@ -265,11 +265,11 @@ def _shown(name: str, value: object) -> str:
     if _is_content(name, value):
         return f"<{len(value)} {type(value).__name__}>"  # type: ignore[arg-type]
     if name == "proxies" and isinstance(value, Mapping):
-        return repr({scheme: _without_login(url) for scheme, url in value.items()})
+        return repr({scheme: without_login(url) for scheme, url in value.items()})
     return repr(value)
 
 
-def _without_login(url: str) -> str:
+def without_login(url: str) -> str:
     """*url* with all that may be a user name and password masked, however malformed."""
     login, at, host = url.rpartition("@")
     scheme, colon, _ = login.rpartition("://")
@@ -346,7 +346,7 @@ def check_endpoint(value: object, *, name: str = "endpoint_url") -> None:
     if not usable:
         raise EndpointError(
             f"{name} must be https:// (or http://), a host and perhaps a port, not "
-            f"{_without_login(value)!r}"
+            f"{without_login(value)!r}"
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise EndpointError(f"{name} may hold no user name, query or fragment")

@@ -78,7 +78,7 @@ class Line(Protocol):
         ...
 
 
-def _proxies(config: Line, endpoint: str) -> dict[str, str]:
+def proxies_for(config: Line, endpoint: str) -> dict[str, str]:
     """The proxies of the configuration, else of the environment.
 
     Raises:
@@ -117,7 +117,7 @@ class HTTPSessions:
 
     def get(self, config: Line, session: Session, endpoint: str) -> GuardedSession:
         """One for the settings of this moment."""
-        verify, proxies = verification(config, session), _proxies(config, endpoint)
+        verify, proxies = verification(config, session), proxies_for(config, endpoint)
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
         kept = self._kept
         if kept is None or kept[0] != key:

@@ -15,6 +15,7 @@ _COMMANDS = {
     "certificate": "certificate",
     "credential-process": "credential_process",
     "demo": "demo",
+    "doctor": "doctor",
     "emulator": "emulator",
     "read-certificate-data": "read_certificate_data",
     "revoke": "revoke",

@@ -261,7 +261,7 @@ def test_the_reason_of_a_refusal_names_the_condition() -> None:
         {"Action": "sts:TagSession"},
         {"Sid": "Two", "Condition": {"StringEqualsIfExists": {CN: "bob"}}},
         {"Principal": {"Service": "ec2.amazonaws.com"}},
-        {"Condition": {"StringEquals": {"aws:x": "1"}}},
+        {"Condition": {"StringEquals": {"aws:x": "1", "aws:y": "2"}}},
         {"Effect": "Deny", "Action": "s3:*"},
     )
     assert allows(document, action="sts:AssumeRole", context=CONTEXT).reason == (
@@ -270,6 +270,7 @@ def test_the_reason_of_a_refusal_names_the_condition() -> None:
         f"statement 2 (Two): StringEqualsIfExists {CN} wants ['bob'], the request has 'alice'; "
         "statement 3: its Principal does not name the service rolesanywhere.amazonaws.com; "
         "statement 4: StringEquals aws:x wants ['1'], the request has no such key"
+        " and StringEquals aws:y wants ['2'], the request has no such key"
     )
     denied = allows(policy(Effect="Deny", Action="s3:*"), action="sts:AssumeRole", context={})
     assert denied.reason == "no statement allows sts:AssumeRole"

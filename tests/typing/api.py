@@ -21,7 +21,9 @@ from rolesanywhere_auth import (
     AccessDeniedError,
     ARNError,
     CertificateExpiredError,
+    Check,
     ConfigurationError,
+    Diagnosis,
     Health,
     Identity,
     IdentityError,
@@ -45,6 +47,7 @@ from rolesanywhere_auth import (
     boto3_session,
     botocore_session,
     create_session,
+    diagnose,
     join_chain,
 )
 from rolesanywhere_auth.events import AttemptEvent, AttemptHook, Labels
@@ -222,6 +225,9 @@ with_reference = RolesAnywhereConfig(
     certificate="app.pem",
     passphrase=by_reference,
 )
+report: Diagnosis = diagnose(with_reference, expiry_days=14)
+first: Check | None = report.first_failure
+days = report["validity"].facts["days_left"]
 references: set[SecretReference] = {by_reference}
 
 # Errors: the base catches all, the leaves carry data.

@@ -219,7 +219,7 @@ def _objection(statement: _Statement, request: _Request) -> str | None:
     resources = statement.resources
     if resources is not None and not _lists(resources, request.resource, request.context):
         return f"its {_misses(resources)} {request.resource}"
-    return failed[0].text(request.context) if failed else None
+    return " and ".join(c.text(request.context) for c in failed) or None
 
 
 def _is_meant(principal: _Principal, service: str) -> bool:

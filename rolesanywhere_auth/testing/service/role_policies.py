@@ -34,7 +34,7 @@ def check_trust_policy(
             become tags when there are any.
     """
     for action in _ACTIONS:
-        context = trust_context(grant, anchor, action=action)
+        context = trust_context(grant, trust_anchor_arn=anchor.trust_anchor_arn, action=action)
         try:
             decision = policy.allows(role.trust_policy, action=action, context=context)
         except policy.PolicyError as error:
@@ -70,7 +70,7 @@ def check_session_policies(grant: Grant) -> None:
         raise texts.PACKED_POLICY_TOO_LARGE.refusal({"percent": percent})
 
 
-def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str, Any]:
+def trust_context(grant: Grant, *, trust_anchor_arn: str, action: str) -> dict[str, Any]:
     """The condition keys of a trust policy.
 
     ``aws:SourceArn``, ``aws:SourceAccount``, ``sts:SourceIdentity`` and
@@ -82,8 +82,8 @@ def trust_context(grant: Grant, anchor: TrustAnchor, *, action: str) -> dict[str
     context: dict[str, Any] = {
         "aws:CurrentTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "aws:EpochTime": str(int(now.timestamp())),
-        "aws:SourceArn": anchor.trust_anchor_arn,
-        "aws:SourceAccount": anchor.trust_anchor_arn.split(":")[4],
+        "aws:SourceArn": trust_anchor_arn,
+        "aws:SourceAccount": trust_anchor_arn.split(":")[4],
         "aws:TagKeys": list(grant.tags),
     }
     for key, value in grant.tags.items():
