@@ -191,6 +191,23 @@ def test_certificates_are_listed(
         assert out.startswith("Matching identities\n" if leaves else "No matching identities\n")
 
 
+def test_an_odd_certificate_is_listed_too(
+    store: FakeStore, leaves: tuple[Leaf, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stores hold such: a name that cannot be read does not keep the others from being shown."""
+    der = leaves[0].certificate.public_bytes(Encoding.DER)
+    broken = der.replace(b"\x0c\x03app", b"\x0c\x03\xff\xff\xff")  # no UTF-8
+    assert broken != der
+    store.entries.append(store.entry(broken, leaves[0].private_key))
+    store.add(leaves[2])
+
+    assert cli.main(["read-certificate-data"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Hex Fingerprint") == 2
+    assert f"Hex Fingerprint: {sha1(leaves[2])}\n" in out
+    assert f"Subject: (unreadable subject, serial number {leaves[0].serial_number:x})\n" in out
+
+
 def sha1(leaf: Leaf) -> str:
     """As openssl x509 -fingerprint has it, but for the colons."""
     parsed = x509.load_der_x509_certificate(leaf.certificate.public_bytes(Encoding.DER))
