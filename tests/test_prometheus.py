@@ -267,6 +267,7 @@ def ended(child: int) -> int:
 
 WORKERS = """
 import json, os, sys
+from dataclasses import replace
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.prometheus import CredentialsCollector
 
@@ -281,6 +282,12 @@ for _ in range(2):
         try:
             credentials._renewal._keeper.ensure = lambda: False
             credentials.get_frozen_credentials()
+            if children:  # the second has one more session, which cannot sign in
+                away = replace(credentials.config, endpoint_url="http://127.0.0.1:1")
+                broken = RolesAnywhereCredentials(away, sleep=lambda _: None)
+                broken._renewal._keeper.ensure = lambda: False
+                collector.watch(broken)
+                broken.get_frozen_credentials()
         finally:
             os._exit(0)
     children.append(child)
@@ -329,6 +336,11 @@ def test_workers_of_one_server_are_counted_together(
     assert left is not None
     assert left > time.time()
     assert value(found, "rolesanywhere_credentials_state", config, state="fresh") == 1
+    circuits = {
+        state: value(found, "rolesanywhere_circuit_state", config, state=state)
+        for state in ("closed", "half-open", "open")
+    }
+    assert circuits == {"closed": 1, "half-open": 0, "open": 1}  # of one process and another
 
 
 def test_without_the_library_the_error_names_the_extra() -> None:
