@@ -76,8 +76,10 @@ def _certificate(options: argparse.Namespace) -> str:
     found = _reference(options, "certificate")
     newest = getattr(options, "use_latest_expiring_certificate", False)
     if found:
-        of_store = newest and found.lower().startswith("store:")
-        return _with_query(found, "newest=true") if of_store else found
+        plain = found.lower()
+        said = "?newest=true" in plain or "&newest=true" in plain
+        wanted = newest and plain.startswith("store:") and not said
+        return _with_query(found, "newest=true") if wanted else found
     named = options.cert_selector or options.system_store_name or newest
     # Told of no file at all, the helper looks into the store.
     if not named and (getattr(options, "private_key", None) or sys.platform not in _WITH_STORES):

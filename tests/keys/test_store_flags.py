@@ -108,6 +108,13 @@ CASES: dict[str, tuple[Callable[[Leaf, Path], list[str]], int]] = {
         ],
         1,
     ),
+    "twice": (
+        lambda *_: [
+            *("--certificate", "store:?newest=true&subject-includes=CN=app"),
+            "--use-latest-expiring-certificate",
+        ],
+        1,
+    ),
 }
 """Flags, and which certificate they mean."""
 
