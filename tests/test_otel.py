@@ -128,20 +128,6 @@ def meters(receiver: Receiver) -> Iterator[MeterProvider]:
     provider.shutdown()
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
 def made(emulator: Emulator, **more: Any) -> RolesAnywhereCredentials:
     """Credentials that sign in in the thread that asks."""
     config = RolesAnywhereConfig(**{**emulator.set_up().config_arguments(), **more})

@@ -31,26 +31,6 @@ from rolesanywhere_auth.testing import Emulator
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
-@pytest.fixture
-def config(emulator: Emulator) -> RolesAnywhereConfig:
-    """A configuration that signs in for an hour."""
-    return RolesAnywhereConfig(**emulator.set_up().config_arguments())
-
-
 class Clock:
     """It starts now and moves when told."""
 
