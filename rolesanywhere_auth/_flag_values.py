@@ -76,10 +76,8 @@ def _certificate(options: argparse.Namespace) -> str:
     found = _reference(options, "certificate")
     newest = getattr(options, "use_latest_expiring_certificate", False)
     if found:
-        plain = found.lower()
-        said = "?newest=true" in plain or "&newest=true" in plain
-        wanted = newest and plain.startswith("store:") and not said
-        return _with_query(found, "newest=true") if wanted else found
+        of_store = newest and found.lower().startswith("store:")
+        return _with_query(found, "newest=true") if of_store else found
     named = options.cert_selector or options.system_store_name or newest
     # Told of no file at all, the helper looks into the store.
     if not named and (getattr(options, "private_key", None) or sys.platform not in _WITH_STORES):
@@ -115,6 +113,9 @@ def _with_module(reference: str, module: str | None) -> str:
 
 
 def _with_query(reference: str, piece: str) -> str:
+    """*reference* with *piece* behind its question mark, where that is not there yet."""
+    if piece in reference.lower().partition("?")[2].split("&"):
+        return reference
     return f"{reference}{'&' if '?' in reference else '?'}{piece}"
 
 
