@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import running_process
 from commands import sign_in_flags
 
 from rolesanywhere_auth import ConfigurationError, cli
@@ -169,9 +171,10 @@ def test_as_a_service(flags: list[str], command: list[str], tmp_path: Path) -> N
     ):
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
-        high = os.dup2(listener.fileno(), 50)
-        start = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec 3<&50 50<&-; exec "$@"'
-        with subprocess.Popen(
+        # one that is free, and not the 3 that systemd's protocol wants
+        high = fcntl.fcntl(listener, fcntl.F_DUPFD, 50)
+        start = f'export LISTEN_PID=$$ LISTEN_FDS=1; exec 3<&{high} {high}<&-; exec "$@"'
+        with running_process(
             ["bash", "-c", start, "-", *command, "serve", *flags, "--debug"],
             env={
                 **os.environ,

@@ -22,6 +22,7 @@ import keyring.backend
 import keyring.backends.fail
 import keyring.errors
 import pytest
+from children import running_process
 
 from rolesanywhere_auth import (
     ConfigurationError,
@@ -278,7 +279,7 @@ def read_soon(descriptor: int) -> bytes:
 def ask(reference: str, answer: bytes, *background: str) -> tuple[str, str]:
     """What a program on a pseudo-terminal prints, and what the terminal shows."""
     main, terminal = pty.openpty()
-    with subprocess.Popen(
+    with running_process(
         [sys.executable, "-c", ASKS, os.ttyname(terminal), reference, *background],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

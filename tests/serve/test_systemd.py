@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import sys
@@ -79,10 +80,10 @@ def test_without_activation_there_are_no_sockets() -> None:
 @pytest.fixture
 def passed(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[socket.socket]]:
     """Passes a descriptor on as systemd does, but for its number: that of 3 is pytest's."""
-    monkeypatch.setattr("rolesanywhere_auth.serve.systemd._FIRST", 60)
 
     def passing(descriptor: int) -> list[socket.socket]:
-        os.dup2(descriptor, 60)
+        free = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 60)
+        monkeypatch.setattr("rolesanywhere_auth.serve.systemd._FIRST", free)
         environment = {
             "LISTEN_PID": str(os.getpid()),
             "LISTEN_FDS": "1",

@@ -1,13 +1,15 @@
-"""Forked children, for the tests of what a fork finds."""
+"""Children that end with their test: forked ones, and other programs."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 PATIENCE = 20.0
 """Seconds after which a child hangs."""
@@ -42,3 +44,13 @@ def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[b
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             os.close(reading)
+
+
+@contextmanager
+def running_process(arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A `subprocess.Popen` that does not outlive a test that fails."""
+    with subprocess.Popen(arguments, **options) as child:
+        try:
+            yield child
+        finally:
+            child.kill()

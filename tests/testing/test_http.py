@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from children import running_process
 
 from rolesanywhere_auth.testing import Emulator
 from rolesanywhere_auth.testing.fronts.http import HTTPFront
@@ -290,7 +291,7 @@ def test_stop_does_not_wait_for_children(emulator):
     front.start()
     sockets = [front._ending.fileno(), front._ended.fileno()]
     wait = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=sockets) as child:
+    with running_process(wait, stdin=subprocess.PIPE, pass_fds=sockets) as child:
         stopping = threading.Thread(target=front.stop, daemon=True)
         stopping.start()
         stopping.join(30)
