@@ -130,6 +130,9 @@ def _with_module(reference: str, module: str | None) -> str:
 
 
 def _with_query(reference: str, piece: str) -> str:
+    """*reference* with *piece* behind its question mark, where that is not there yet."""
+    if piece in reference.lower().partition("?")[2].split("&"):
+        return reference
     return f"{reference}{'&' if '?' in reference else '?'}{piece}"
 
 

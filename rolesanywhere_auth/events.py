@@ -83,7 +83,10 @@ class AttemptEvent(NamedTuple):
 
 
 class AttemptHook(Protocol):
-    """Told of every request of a sign-in, in the thread that signs in; what it raises is logged."""
+    """Told of every request of a sign-in, in the thread that signs in; what it raises is logged.
+
+    The sign-in goes on when it has returned.
+    """
 
     def __call__(self, event: AttemptEvent, /) -> object:
         """Take note of *event*."""

@@ -205,12 +205,12 @@ class _Hook:
 
     def __call__(self, event: RenewalEvent, /) -> None:
         opened: _Open | None = self._here.__dict__.pop("opened", None)
+        if opened is not None and event.kind in ("started", "skipped"):  # Ctrl-C ended it
+            _close(opened)
         if event.kind == "skipped":
             self._telemetry.count(event, self._labels)
             return
         if event.kind == "started":
-            if opened is not None:  # Ctrl-C ended it
-                _close(opened)
             span = self._telemetry.start(self._labels, event)
             inside = trace.set_span_in_context(span)
             self._here.opened = _Open(span, inside, context.attach(inside))

@@ -213,7 +213,11 @@ def _multiprocess() -> bool:
 
 
 def _shared_gauges() -> dict[str, Gauge]:
-    """For the files of ``PROMETHEUS_MULTIPROC_DIR``: the worst of the processes that live."""
+    """For the files of ``PROMETHEUS_MULTIPROC_DIR``, of the processes that live.
+
+    The earliest of their moments, and 1 for every state that one of them is in: a metric is
+    taken together in one way.
+    """
     times = {
         name: Gauge(name, text, _LABELS, registry=None, multiprocess_mode="livemin")
         for name, text in _TIMES.items()

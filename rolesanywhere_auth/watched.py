@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError
 from rolesanywhere_auth.events import AttemptHook, Health, Labels, RenewalHook, State
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.schedule import State as CircuitState
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ class Watched:
 
     def add(self, credentials: Observable) -> bool:
         """Watch *credentials*; False if they are watched already."""
-        if any(each() is credentials for each in tuple(self._references)):
-            return False
-        # A list is changed at one stroke, whatever thread reads it.
-        self._references.append(weakref.ref(credentials, self._references.remove))
-        return True
+        with local_work():  # of two threads at once, one adds it
+            if any(each() is credentials for each in tuple(self._references)):
+                return False
+            # A list is changed at one stroke, whatever thread reads it.
+            self._references.append(weakref.ref(credentials, self._references.remove))
+            return True
 
     def _alive(self) -> Iterator[Observable]:
         for reference in tuple(self._references):

@@ -53,6 +53,23 @@ def test_as_a_process(emulator: Emulator, command: list[str]) -> None:
     assert json.loads(done.stdout)["Version"] == 1
 
 
+def test_reader_that_hangs_up(emulator: Emulator, command: list[str]) -> None:
+    """Like other commands before ``head``, it ends without a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*command, *flags(emulator.set_up())],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_intermediates_name_and_region_are_passed_on(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from rolesanywhere_auth import (
@@ -20,20 +18,6 @@ from rolesanywhere_auth.hooks import Hooks
 from rolesanywhere_auth.renewed import RenewedCredentials
 from rolesanywhere_auth.signing import HTTPRequest
 from rolesanywhere_auth.testing import Emulator
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
 
 
 @pytest.fixture

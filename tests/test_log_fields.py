@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,20 +24,6 @@ from rolesanywhere_auth.testing import Emulator
 
 PAGE = Path(__file__).parents[1] / "docs" / "telemetry.md"
 USUAL = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
 
 
 class Clock:

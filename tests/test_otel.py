@@ -128,20 +128,6 @@ def meters(receiver: Receiver) -> Iterator[MeterProvider]:
     provider.shutdown()
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
 def made(emulator: Emulator, **more: Any) -> RolesAnywhereCredentials:
     """Credentials that sign in in the thread that asks."""
     config = RolesAnywhereConfig(**{**emulator.set_up().config_arguments(), **more})
@@ -334,6 +320,10 @@ def test_an_interrupted_sign_in_ends_with_the_next(
     assert not trace.get_current_span().get_span_context().is_valid
     hook(RenewalEvent("succeeded", at, 1, duration=1.0))
     assert len(receiver.spans) == 2
+    hook(RenewalEvent("started", at, 1))
+    hook(RenewalEvent("skipped", at, 1))
+    assert len(receiver.spans) == 3
+    assert not trace.get_current_span().get_span_context().is_valid
 
 
 def test_without_the_library_the_error_names_the_extra() -> None:

@@ -31,26 +31,6 @@ from rolesanywhere_auth.testing import Emulator
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Emulator]:
-    """One emulator for the module."""
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running: Emulator) -> Emulator:
-    """The emulator, empty."""
-    running.clear()
-    return running
-
-
-@pytest.fixture
-def config(emulator: Emulator) -> RolesAnywhereConfig:
-    """A configuration that signs in for an hour."""
-    return RolesAnywhereConfig(**emulator.set_up().config_arguments())
-
-
 class Clock:
     """It starts now and moves when told."""
 
@@ -267,6 +247,7 @@ def ended(child: int) -> int:
 
 WORKERS = """
 import json, os, sys
+from dataclasses import replace
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
 from rolesanywhere_auth.prometheus import CredentialsCollector
 
@@ -281,6 +262,12 @@ for _ in range(2):
         try:
             credentials._renewal._keeper.ensure = lambda: False
             credentials.get_frozen_credentials()
+            if children:  # the second has one more session, which cannot sign in
+                away = replace(credentials.config, endpoint_url="http://127.0.0.1:1")
+                broken = RolesAnywhereCredentials(away, sleep=lambda _: None)
+                broken._renewal._keeper.ensure = lambda: False
+                collector.watch(broken)
+                broken.get_frozen_credentials()
         finally:
             os._exit(0)
     children.append(child)
@@ -329,6 +316,11 @@ def test_workers_of_one_server_are_counted_together(
     assert left is not None
     assert left > time.time()
     assert value(found, "rolesanywhere_credentials_state", config, state="fresh") == 1
+    circuits = {
+        state: value(found, "rolesanywhere_circuit_state", config, state=state)
+        for state in ("closed", "half-open", "open")
+    }
+    assert circuits == {"closed": 1, "half-open": 0, "open": 1}  # of one process and another
 
 
 def test_without_the_library_the_error_names_the_extra() -> None:

@@ -82,7 +82,7 @@ def expressions() -> list[str]:
 
 
 SELECTOR = re.compile(r"\b(rolesanywhere_\w+)(?:\{([^}]*)\})?")
-MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
+MATCHER = re.compile(r'(\w+)(=~|!=|=)"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring) \(([^)]*)\)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from datetime import datetime, timezone
 from typing import Any
 
@@ -80,6 +81,29 @@ def test_being_watched_keeps_nothing_alive() -> None:
     assert watched.readings() == {}
     watched._references.append(reference)  # as another thread saw the list a moment ago
     assert watched.readings() == {}
+
+
+def test_of_two_threads_one_watches() -> None:
+    """Each request of a server may watch its session: no sign-in is counted twice."""
+    watched = Watched()
+    credentials = RolesAnywhereCredentials(config())
+    looking, over = threading.Event(), threading.Event()
+
+    def looked_at() -> None:
+        if not looking.is_set():  # the first thread, until the other one is over or cannot go on
+            looking.set()
+            over.wait(0.2)
+
+    watched._references.append(looked_at)  # type: ignore[arg-type]
+    added: list[bool] = []
+    first = threading.Thread(target=lambda: added.append(watched.add(credentials)))
+    first.start()
+    assert looking.wait(30)
+    added.append(watched.add(credentials))
+    over.set()
+    first.join()
+
+    assert sorted(added) == [False, True]
 
 
 def test_of_several_the_worst_counts() -> None:

@@ -106,17 +106,17 @@ def listed(certificates: Sequence[bytes]) -> str:
     """The certificates as text, for people; names by RFC 4514."""
     import hashlib
 
-    from cryptography.x509 import load_der_x509_certificate
+    from rolesanywhere_auth.certificates import Certificate
 
     if not certificates:
         return "No matching identities\n"
     rows = ["Matching identities\n"]
     for number, der in enumerate(certificates, start=1):
-        each = load_der_x509_certificate(der)
+        each = Certificate.from_der(der, source="a certificate of the store")
         rows.append(
             f"{number}) Hex Fingerprint: {hashlib.sha1(der, usedforsecurity=False).hexdigest()}\n"
-            f"Subject: {each.subject.rfc4514_string()}\n"
-            f"Issuer: {each.issuer.rfc4514_string()}\n"
+            f"Subject: {each.subject_text}\n"
+            f"Issuer: {each.issuer_text}\n"
             f"Serial Number: {each.serial_number:X}\n\n"
         )
     return "".join(rows)

@@ -96,22 +96,15 @@ class CredentialServer:
     ) -> None:
         self._roles = _named(roles)
         check_names(list(self._roles))
-        if hop_limit is not None and not 1 <= hop_limit <= 255:
-            raise ConfigurationError(f"hop_limit must be 1 to 255, not {hop_limit!r}")
-        if not 1 <= token_lifetime < float("inf"):
-            raise ConfigurationError(f"token_lifetime must be 1 or more, not {token_lifetime!r}")
-        if max_connections < 1:
-            raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections!r}")
+        _check_numbers(
+            hop_limit=hop_limit, token_lifetime=token_lifetime, max_connections=max_connections
+        )
         self._host = host
         self._port = port
         self._unix_socket = None if unix_socket is None else Path(unix_socket)
         self._given = list(sockets)
         self._imds = imds
-        self._metrics: Callable[[], Answer] | None = None
-        if metrics:
-            from rolesanywhere_auth.serve.metrics import exposition
-
-            self._metrics = exposition(self._roles.values())
+        self._metrics = _exposition(self._roles) if metrics else None
         self._host_names = list(host_names)
         self._hop_limit = hop_limit
         self._folder = None if token_folder is None else Path(token_folder)
@@ -328,11 +321,26 @@ class CredentialServer:
         self._ready.set()
 
 
+def _check_numbers(*, hop_limit: int | None, token_lifetime: float, max_connections: int) -> None:
+    if hop_limit is not None and not 1 <= hop_limit <= 255:
+        raise ConfigurationError(f"hop_limit must be 1 to 255, not {hop_limit!r}")
+    if not 1 <= token_lifetime < float("inf"):
+        raise ConfigurationError(f"token_lifetime must be 1 or more, not {token_lifetime!r}")
+    if max_connections < 1:
+        raise ConfigurationError(f"max_connections must be 1 or more, not {max_connections!r}")
+
+
 def _named(roles: Role | Mapping[str, Role]) -> dict[str, RolesAnywhereCredentials]:
     if isinstance(roles, Mapping):
         return {name: _credentials(role) for name, role in roles.items()}
     credentials = _credentials(roles)
     return {default_name(credentials.config.role_arn): credentials}
+
+
+def _exposition(roles: Mapping[str, RolesAnywhereCredentials]) -> Callable[[], Answer]:
+    from rolesanywhere_auth.serve.metrics import exposition
+
+    return exposition(roles.values())
 
 
 def _credentials(role: Role) -> RolesAnywhereCredentials:

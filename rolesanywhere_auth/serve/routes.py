@@ -107,7 +107,7 @@ class Routes:
         """Who comes through a browser or a proxy, wherever he wants to go."""
         host = _host(head.headers.get("host", ""))
         if host not in self._hosts:
-            self._warn("a foreign Host header (DNS rebinding, or a name to allow by --name)")
+            self._warn("a foreign Host header (DNS rebinding, or a name to allow by --host-name)")
             return refusal(403, "ForeignHost", "the Host header names another server")
         if any(name in head.headers for name in _FORWARDED):
             self._warn("a proxy before this server, which would share the credentials with others")

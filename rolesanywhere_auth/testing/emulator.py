@@ -111,6 +111,7 @@ class Emulator(Making):
         if state_file is not None:
             self._state_file = StateFile(state_file, self._service.state, self._directory)
         self._running = contextlib.ExitStack()
+        self._process = os.getpid()
         self._fronts: dict[str, HTTPFront] = {}
         self._moto: MotoServer | None = None
         self._workshop = Workshop(self._service)
@@ -129,6 +130,7 @@ class Emulator(Making):
         """
         if self._fronts:
             raise RuntimeError("The emulator runs already; call stop() first.")
+        self._process = os.getpid()
         folder = tempfile.TemporaryDirectory(prefix="rolesanywhere-", ignore_cleanup_errors=True)
         with contextlib.ExitStack() as stack:
             # Undo a start that fails half way as well.
@@ -147,7 +149,12 @@ class Emulator(Making):
         return self
 
     def stop(self) -> None:
-        """Close all connections and remove all files; nothing happens if it does not run."""
+        """Close all connections and remove all files; nothing happens if it does not run.
+
+        Nor in a forked child, whose parent's it is.
+        """
+        if os.getpid() != self._process:
+            return
         self.faults.clear()  # which may hold calls
         try:
             self._running.close()

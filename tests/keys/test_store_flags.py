@@ -108,6 +108,13 @@ CASES: dict[str, tuple[Callable[[Leaf, Path], list[str]], int]] = {
         ],
         1,
     ),
+    "twice": (
+        lambda *_: [
+            *("--certificate", "store:?newest=true&subject-includes=CN=app"),
+            "--use-latest-expiring-certificate",
+        ],
+        1,
+    ),
 }
 """Flags, and which certificate they mean."""
 
@@ -189,6 +196,23 @@ def test_certificates_are_listed(
         assert [each in out for each in shown] == [True] * len(leaves)
         assert out.count("Hex Fingerprint") == len(leaves)
         assert out.startswith("Matching identities\n" if leaves else "No matching identities\n")
+
+
+def test_an_odd_certificate_is_listed_too(
+    store: FakeStore, leaves: tuple[Leaf, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stores hold such: a name that cannot be read does not keep the others from being shown."""
+    der = leaves[0].certificate.public_bytes(Encoding.DER)
+    broken = der.replace(b"\x0c\x03app", b"\x0c\x03\xff\xff\xff")  # no UTF-8
+    assert broken != der
+    store.entries.append(store.entry(broken, leaves[0].private_key))
+    store.add(leaves[2])
+
+    assert cli.main(["read-certificate-data"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Hex Fingerprint") == 2
+    assert f"Hex Fingerprint: {sha1(leaves[2])}\n" in out
+    assert f"Subject: (unreadable subject, serial number {leaves[0].serial_number:x})\n" in out
 
 
 def sha1(leaf: Leaf) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from serve_client import Client
 
-from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
+from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials, cli
 from rolesanywhere_auth.testing import Emulator
 
 Serving = Callable[..., Client]
@@ -226,6 +226,17 @@ def test_hosts(client: Client, host: str) -> None:
     assert reply.status == HOSTS[host]
     if reply.status == 403:
         assert reply.code == "ForeignHost"
+
+
+def test_the_log_says_how_a_name_is_allowed(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a flag that the command has."""
+    client.ask("/health", Host="pod.example")
+
+    [flag] = re.findall(r"--[\w-]+", caplog.text)
+    options = cli.parser("serve").parse_args(["serve", flag, "pod.example"])
+    assert options.host_name == ["pod.example"]
 
 
 def test_a_request_without_host_is_refused(client: Client) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -7,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from children import children_of
 
 import rolesanywhere_auth
 import rolesanywhere_auth.testing
@@ -138,6 +140,26 @@ def test_lifecycle_is_strict_and_forgiving():
             getattr(emulator, name)() if name == "set_up" else getattr(emulator, name)
     with emulator:
         assert emulator.set_up().certificate.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_does_not_stop_its_parents(create_session, now, monkeypatch):
+    """A forked child that leaves the block by an error, say: its parent's goes on."""
+    with Emulator(clock=lambda: now) as emulator:
+        setup = emulator.set_up()
+
+        def work() -> bytes:
+            emulator.stop()
+            return b"stopped nothing"
+
+        with children_of(work) as answers:
+            assert answers == [b"stopped nothing"]
+        with monkeypatch.context() as patch:  # the same where coverage is measured
+            patch.setattr(emulator, "_process", os.getppid())
+            emulator.stop()
+        assert setup.certificate.exists()
+        assert create_session(setup).status == 201
 
 
 def test_without_aws_there_is_no_aws(emulator):
