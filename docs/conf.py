@@ -26,6 +26,8 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_title = f"{project} {release}"
 
+default_role = "py:obj"  # `name` in a docstring is a link where the reference has the name
+
 nitpicky = True
 # Other projects' names. Looking them up would need the network, so that they are plain text.
 nitpick_ignore_regex = [
@@ -41,6 +43,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(ReadOnlyCredentials|Readable|Reference|Service|Source|State)"),
     ("py:.*", r"rolesanywhere_auth\.(certificates|keys|testing\._\w+|testing\.service)\..*"),
     ("py:.*", r"(opentelemetry|prometheus_client)\..*"),
+    ("py:obj", r".*"),  # the default role also marks arguments and other words
     ("py:.*", r"(CollectorRegistry|MeterProvider|TracerProvider|Target|(trace|metrics)\.\w+)"),
     # A docstring of data that begins with a clause and a colon is read as a type.
     ("py:class", r".* .*"),

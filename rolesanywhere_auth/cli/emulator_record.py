@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``rolesanywhere-auth emulator record``: ask an endpoint what nobody knows, note the answers."""
+"""``rolesanywhere-auth emulator record``: ask an endpoint what AWS does not document."""
 
 from __future__ import annotations
 

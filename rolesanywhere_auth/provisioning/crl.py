@@ -110,7 +110,7 @@ def build_crl(
         authority: Whose list it is.
         serials: To be revoked.
         existing: The CA's lists so far.
-        reason: A name in `REASONS`.
+        reason: A name of RFC 5280, 5.3.1, such as ``keyCompromise``; not ``removeFromCRL``.
         now: The time, aware; of the list and of new entries.
         next_update: When the list is to be replaced by a newer one, aware.
 

@@ -71,7 +71,7 @@ def plan_revoke(
         admin: With whose permissions to look.
         now: The time, aware.
         next_update: When the lists are to be replaced, aware.
-        reason: A name in `crl.REASONS`.
+        reason: A name of RFC 5280, 5.3.1, such as ``keyCompromise``; not ``removeFromCRL``.
         trust_anchor_arns: Only these; by default those that hold the CA or the one above it.
 
     Raises:

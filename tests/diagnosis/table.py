@@ -31,9 +31,9 @@ def tables() -> str:
 def _table(setups: Sequence[object]) -> str:
     rows = [["set-up", "check", "the line says"], ["---"] * 3]
     for setup in setups:
-        tick = "``" if "`" in setup.says else "`"  # type: ignore[attr-defined]
+        says = f"`` {setup.says} ``" if "`" in setup.says else f"`{setup.says}`"  # type: ignore[attr-defined]
         option = " (`--as`)" if setup.administrator else ""  # type: ignore[attr-defined]
-        rows.append([f"{setup.title}{option}", f"`{setup.check}`", f"{tick}{setup.says}{tick}"])  # type: ignore[attr-defined]
+        rows.append([f"{setup.title}{option}", f"`{setup.check}`", says])  # type: ignore[attr-defined]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
