@@ -8,9 +8,11 @@ from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
 
 from rolesanywhere_auth import exchange, schedule, sts, transport
 from rolesanywhere_auth._durations import session_seconds
+from rolesanywhere_auth.config import without_login
 from rolesanywhere_auth.diagnosis.case import (
     Case,
     Finding,
@@ -46,6 +48,7 @@ _AWS_SUFFIXES = (
     ".api.amazonwebservices.com.cn",
     ".api.amazonwebservices.eu",
 )
+_GLOBAL_STS = "https://sts.amazonaws.com"
 _TEXT_OF_CHAIN = "Untrusted signing certificate"
 
 
@@ -174,7 +177,13 @@ def look_at_session(case: Case) -> Finding:
 
 def look_at_caller(case: Case) -> Finding:
     """Whether STS takes the credentials, and who it says they are."""
-    endpoint = _sts_endpoint(case)
+    try:
+        endpoint = _sts_endpoint(case)
+    except (BotoCoreError, ValueError) as error:
+        return warning(
+            f"botocore finds no endpoint of STS: {one_line(without_login(str(error)))}",
+            "see AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL and the AWS config file",
+        )
     if endpoint is None:
         return not_needed(
             "the endpoint is not AWS's, and no endpoint of STS is set: AWS_ENDPOINT_URL_STS"
@@ -215,11 +224,13 @@ def _sts_endpoint(case: Case) -> str | None:
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    case.session.set_config_variable("sts_regional_endpoints", "regional")
+    region = str(case.config.region)
     client = case.session.create_client(
-        "sts", region_name=str(case.config.region), config=Config(signature_version=UNSIGNED)
+        "sts", region_name=region, config=Config(signature_version=UNSIGNED)
     )
     found = str(client.meta.endpoint_url)
+    if found == _GLOBAL_STS:  # sts_regional_endpoints=legacy; the session is not ours to set
+        found = f"https://sts.{region}.amazonaws.com"
     if _is_aws(found) and not _is_aws(case.endpoint):
         return None
     return found
