@@ -23,6 +23,7 @@ from rolesanywhere_auth.diagnosis.case import (
     warning,
 )
 from rolesanywhere_auth.diagnosis.report import Facts
+from rolesanywhere_auth.diagnosis.wire import is_aws
 
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchEntity"})
 _ENABLE = "enable it: aws rolesanywhere {} --{} {}"
@@ -254,6 +255,13 @@ def look_at_role(case: Case) -> Finding:
     """Whether it is there."""
     arn = case.config.role_arn
     name = parse_arn(arn, kind=ROLE).resource.rpartition("/")[2]
+    if is_aws(case.clients["iam"].meta.endpoint_url) and not is_aws(case.endpoint):
+        return warning(
+            "the endpoint is not AWS's, and no endpoint of IAM is set: what AWS says of a role of "
+            "this name would be about another",
+            "set AWS_ENDPOINT_URL_IAM, or endpoint_url in the administrator's profile",
+            blocks=True,
+        )
     role = _call(case, "iam", "get_role", RoleName=name)["Role"]
     if role["Arn"] != arn:
         return failure(f"the ARN of the role {name} is {role['Arn']}, not {arn}", "correct it")

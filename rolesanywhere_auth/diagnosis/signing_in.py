@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from urllib.parse import urlsplit
 
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
@@ -25,6 +24,7 @@ from rolesanywhere_auth.diagnosis.case import (
 )
 from rolesanywhere_auth.diagnosis.report import Facts
 from rolesanywhere_auth.diagnosis.trust import session_tags
+from rolesanywhere_auth.diagnosis.wire import is_aws
 from rolesanywhere_auth.errors import (
     AssumeRoleDeniedError,
     InvalidSignatureError,
@@ -40,14 +40,6 @@ from rolesanywhere_auth.signing import HTTPRequest
 
 _STS_EVENT = "before-send.sts.GetCallerIdentity"
 _ARN = re.compile(r"<Arn>([^<]+)</Arn>")
-_AWS_SUFFIXES = (
-    ".amazonaws.com",
-    ".amazonaws.com.cn",
-    ".amazonaws.eu",
-    ".api.aws",
-    ".api.amazonwebservices.com.cn",
-    ".api.amazonwebservices.eu",
-)
 _GLOBAL_STS = "https://sts.amazonaws.com"
 _TEXT_OF_CHAIN = "Untrusted signing certificate"
 
@@ -231,13 +223,9 @@ def _sts_endpoint(case: Case) -> str | None:
     found = str(client.meta.endpoint_url)
     if found == _GLOBAL_STS:  # sts_regional_endpoints=legacy; the session is not ours to set
         found = f"https://sts.{region}.amazonaws.com"
-    if _is_aws(found) and not _is_aws(case.endpoint):
+    if is_aws(found) and not is_aws(case.endpoint):
         return None
     return found
-
-
-def _is_aws(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith(_AWS_SUFFIXES)
 
 
 def look_at_renewal(case: Case) -> Finding:

@@ -18,6 +18,16 @@ from rolesanywhere_auth.refusals import one_line
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+_AWS_SUFFIXES = (
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".amazonaws.eu",
+    ".api.aws",
+    ".api.amazonwebservices.com.cn",
+    ".api.amazonwebservices.eu",
+)
+
+
 class Place(NamedTuple):
     """A host and a port."""
 
@@ -40,6 +50,11 @@ def place_of(url: str) -> Place:
     """Host and port of *url*."""
     parts = urlsplit(url)
     return Place(parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
+
+
+def is_aws(url: str) -> bool:
+    """Whether its host is one of AWS's."""
+    return (urlsplit(url).hostname or "").endswith(_AWS_SUFFIXES)
 
 
 def addresses(host: str, port: int) -> list[str]:

@@ -76,7 +76,8 @@ class Admin:
             sts_endpoint_url: Of STS, likewise.
 
         Raises:
-            ConfigurationError: There is no such profile, or no Region is known.
+            ConfigurationError: There is no such profile, or no Region is known; or Roles Anywhere
+                is on this machine, and IAM or STS would be AWS's without having been named.
         """
         import boto3
 
@@ -94,6 +95,7 @@ class Admin:
         except (BotoCoreError, ValueError) as error:
             hint = " Give --region, or set AWS_REGION." if "region" in str(error) else ""
             raise ConfigurationError(f"no AWS client could be made: {error}{hint}") from error
+        _check_whereabouts(clients, given={"iam": iam_endpoint_url, "sts": sts_endpoint_url})
         return cls(**clients)
 
     @property
@@ -150,6 +152,20 @@ class Admin:
 def is_absent(error: ProvisioningError) -> bool:
     """Whether AWS said that there is no such thing."""
     return error.code in _ABSENT
+
+
+def _check_whereabouts(clients: dict[str, Any], *, given: dict[str, str | None]) -> None:
+    """Keep a set-up for an emulator from making its role in the account of AWS."""
+    places = {name: str(client.meta.endpoint_url) for name, client in clients.items()}
+    if urlsplit(places["rolesanywhere"]).hostname not in _LOOPBACK:
+        return
+    for name, url in given.items():
+        if url is None and urlsplit(places[name]).hostname not in _LOOPBACK:
+            raise ConfigurationError(
+                f"Roles Anywhere is at {places['rolesanywhere']}, on this machine, and "
+                f"{name.upper()} would be {places[name]}: give {name}_endpoint_url, "
+                f"--{name}-endpoint, or AWS_ENDPOINT_URL_{name.upper()}"
+            )
 
 
 def _client(session: Session, name: str, url: str | None) -> Any:

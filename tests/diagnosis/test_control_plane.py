@@ -72,6 +72,20 @@ def test_service_that_does_not_answer_is_a_warning(
     assert "iam:GetRole had no answer" in found["role"].evidence
 
 
+def test_iam_of_aws_is_not_asked_about_an_emulator(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role of the same name at AWS is another one, and so says nothing."""
+    found = seen(
+        bench, bench.config(), monkeypatch, AWS_ENDPOINT_URL_IAM="https://iam.amazonaws.com"
+    )
+
+    assert found.ok
+    assert found["role"].status == "warn"
+    assert found["role"].fix.startswith("set AWS_ENDPOINT_URL_IAM")
+    assert found["trust-policy"].evidence == "needs role, which could not be made"
+
+
 def test_administrator_without_credentials(bench: Bench) -> None:
     """It is said before anything is asked."""
     found = diagnose(bench.config(proxies=None), administrator=boto3.Session())
