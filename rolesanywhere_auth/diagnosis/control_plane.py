@@ -157,8 +157,15 @@ def look_at_path(case: Case) -> Finding:
     except trust.NoPathError as error:
         top = (case.leaf, *case.intermediates)[-1]
         held = " and ".join(each.subject.rfc4514_string() for each in case.anchors)
+        evidence = f"no path to the trust anchor, which holds {held}: {error}"
+        if top.issuer in [each.subject.public_bytes() for each in case.anchors]:
+            return failure(
+                evidence,
+                "have the certificate that this names issued again; or the trust anchor's CA is "
+                "another of the same name, or was renewed with another key",
+            )
         return failure(
-            f"no path to the trust anchor, which holds {held}: {error}",
+            evidence,
             f"if {top.issuer_text} stands below {held}, give its certificate as certificate_chain "
             "(--intermediates); if not, this is another CA's trust anchor",
         )

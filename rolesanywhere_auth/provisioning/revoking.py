@@ -223,9 +223,10 @@ def _trusts(anchor: dict[str, Any], authority: Authority) -> bool:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+    ca = authority.certificate
     for each in bundle_of(anchor["source"]):
-        held, ca = x509.load_der_x509_certificate(each.der), authority.certificate
         try:
+            held = x509.load_der_x509_certificate(each.der)
             if (held.subject, held.public_key()) == (ca.subject, ca.public_key()):
                 return True
             ca.verify_directly_issued_by(held)

@@ -110,6 +110,16 @@ def test_anchor_of_private_ca(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["sign-in"].status == "fail"
 
 
+def test_trust_anchor_of_the_same_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CA with the issuer's name and another key: nothing is said of a certificate between."""
+    other = bench.emulator.create_trust_anchor(CertificateAuthority("Test Root CA"))
+
+    found = seen(bench, bench.config(trust_anchor_arn=other), monkeypatch)["trust-path"]
+
+    assert found.status == "fail"
+    assert "was renewed with another key" in found.fix
+
+
 def test_role_with_another_path(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """IAM finds roles by name alone; the ARN of the right name may be wrong."""
     role = bench.set_up().role_arn
