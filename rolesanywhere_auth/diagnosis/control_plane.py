@@ -24,6 +24,7 @@ from rolesanywhere_auth.diagnosis.case import (
 )
 from rolesanywhere_auth.diagnosis.report import Facts
 from rolesanywhere_auth.diagnosis.wire import is_aws
+from rolesanywhere_auth.provisioning.admin import BAD_CREDENTIALS
 
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchEntity"})
 _ENABLE = "enable it: aws rolesanywhere {} --{} {}"
@@ -60,9 +61,10 @@ def _answer(action: str, ask: Callable[[], Any], named: str) -> Any:
         return ask()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
-        finding = warning(
-            f"{action} was refused: {code}", f"allow the administrator {action}", blocks=True
-        )
+        fix = f"allow the administrator {action}"
+        if code in BAD_CREDENTIALS:
+            fix = "the administrator's credentials are expired or wrong: log in with the profile"
+        finding = warning(f"{action} was refused: {code}", fix, blocks=True)
         if code in _MISSING:
             finding = failure(f"{action}: {named} does not exist ({code})", "correct the ARN")
         raise _Unreadable(finding) from error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _ABSENT = frozenset({"NoSuchEntity", "ResourceNotFoundException"})
-_BAD_CREDENTIALS = frozenset(
+BAD_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
@@ -37,6 +37,7 @@ _BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+"""Codes of AWS for access keys that are expired or wrong, whatever they may do."""
 # The habit of all AWS services: "User: ARN is not authorized to perform: ACTION on resource: ARN".
 _ACTION = re.compile(r"to perform: ([a-z0-9-]+:\w+)")
 _RESOURCE = re.compile(r"on resource: (\S+)")
@@ -196,7 +197,7 @@ def _refusal(error: ClientError, service: str, operation: str) -> ProvisioningEr
     code, text = str(said.get("Code")), str(said.get("Message"))
     if code in _DENIED:
         return _denied(code, text, service, operation)
-    if code in _BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS:
         return ProvisioningError(
             f"{service}:{operation} was refused ({code}: {text}): the administrator's credentials "
             "are expired or wrong. Sign in again, or choose others with --as PROFILE.",

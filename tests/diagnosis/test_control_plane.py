@@ -59,6 +59,21 @@ def test_what_may_not_be_read_is_a_warning(bench: Bench, monkeypatch: pytest.Mon
     assert found["trust-policy"].evidence == "needs profile, which could not be made"
 
 
+def test_keys_that_are_wrong_are_no_lack_of_permission(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has expired keys is told to log in, and not to be given a policy."""
+    config = bench.config(endpoint_url=bench.emulator.aws_endpoint_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", bench.emulator.aws_endpoint_url)
+    stale = boto3.Session(aws_access_key_id="AKIANOBODY", aws_secret_access_key="x")
+    with bench.emulator.enforcing_iam():
+        found = diagnose(config, administrator=stale)["role"]
+
+    assert found.status == "warn"
+    assert found.evidence == "iam:GetRole was refused: InvalidClientTokenId"
+    assert "log in with the profile" in found.fix
+
+
 def test_service_that_does_not_answer_is_a_warning(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
