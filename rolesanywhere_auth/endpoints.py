@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("rolesanywhere_auth.transport")
 
 _LOGIN = re.compile(r"//[^/\s\"']*@")
+_UNPARSED = re.compile(r"(Failed to parse: ).*?(?= is not |$)", re.DOTALL)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -171,7 +172,8 @@ def no_answer(endpoint: str, error: Exception, *, distrust: bool) -> TransportEr
         hint = "give the CA that signed the endpoint's certificate as verify or AWS_CA_BUNDLE"
     else:
         hint = "check the network, the proxy settings and the endpoint"
-    cause = _LOGIN.sub(f"//{MASK}@", str(error))  # a proxy's URL may hold a password
+    # a proxy's URL may hold a password; where that has a slash, urllib3 shows a half of it
+    cause = _UNPARSED.sub(rf"\1{MASK}", _LOGIN.sub(f"//{MASK}@", str(error)))
     return TransportError(
         f"no answer from {endpoint}: {cause} ({hint})", endpoint=endpoint, retryable=not distrust
     )

@@ -227,7 +227,12 @@ def _decoded(body: bytes) -> dict[str, Any]:
 
 def one_line(text: str) -> str:
     """*text* as one line of a message: a proxy's page must not write the log's next lines."""
-    return "".join(c if c.isprintable() else " " for c in text)[:1000]
+    return printable(text)[:1000]
+
+
+def printable(text: str) -> str:
+    """*text* with blanks for what is more than letters: new lines, a terminal's commands."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def excerpt(body: bytes) -> str:

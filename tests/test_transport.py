@@ -683,6 +683,16 @@ def test_proxy_password_is_masked(session: botocore.session.Session) -> None:
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_half_a_proxy_password_is_masked(session: botocore.session.Session) -> None:
+    """A slash in a password ends the host for urllib3, which shows what it took for that."""
+    proxy = f"http://user:hunter2/@127.0.0.1:{closed_port()}"
+    settings = config(endpoint_url="http://service.example", proxies={"http": proxy})
+
+    with pytest.raises(TransportError, match="Failed to parse") as caught:
+        exchange_once(settings, session)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_ca_bundle_must_be_a_file(session: botocore.session.Session, tmp_path: Path) -> None:
     """A folder is no bundle: a setting to mend, and no fault of the network."""
     with pytest.raises(ConfigurationError, match="is no file"):

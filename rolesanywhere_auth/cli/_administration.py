@@ -59,6 +59,7 @@ def carry_out(
     options: argparse.Namespace,
     *,
     before: Callable[[], object] | None = None,
+    again: Callable[[], Plan] | None = None,
 ) -> dict[str, str] | None:
     """Show the plan, ask, and apply it.
 
@@ -67,12 +68,14 @@ def carry_out(
         admin: With whose permissions.
         options: Of `add_flags`.
         before: What to do first, on this machine; counts as a reason to ask.
+        again: Makes the plan once more, after the question: what somebody else did meanwhile
+            must not be undone.
 
     Returns:
         What `apply` returns; None after a dry run.
 
     Raises:
-        ConfigurationError: Nobody can be asked, or said no.
+        ConfigurationError: Nobody can be asked, or said no, or the plan is another by now.
         ProvisioningError: A call was refused.
     """
     from rolesanywhere_auth.provisioning.plan import apply
@@ -82,7 +85,7 @@ def carry_out(
         return None
     print(plan, file=sys.stderr)
     if plan or before is not None:
-        _ask(options)
+        _ask(options, plan, again)
     if before is not None:
         before()
     return apply(
@@ -90,7 +93,7 @@ def carry_out(
     )
 
 
-def _ask(options: argparse.Namespace) -> None:
+def _ask(options: argparse.Namespace, plan: Plan, again: Callable[[], Plan] | None) -> None:
     from rolesanywhere_auth.errors import ConfigurationError
 
     if options.yes:
@@ -103,3 +106,8 @@ def _ask(options: argparse.Namespace) -> None:
     print("Go ahead? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise ConfigurationError("nothing was changed, as you said")
+    if again is not None and str(again()) != str(plan):
+        raise ConfigurationError(
+            "nothing was changed: while you were asked, somebody else changed what the plan is "
+            "about. Run the command again, to see the new plan"
+        )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -111,7 +112,8 @@ def _revoke(options: argparse.Namespace) -> None:
     serials = _serials(options, authority)
     admin = _administration.admin_of(options)
     anchors = options.trust_anchor_arn or trust_anchors_of(authority, admin)
-    plan = plan_revoke(
+    plan_it = functools.partial(
+        plan_revoke,
         authority,
         serials,
         admin,
@@ -120,8 +122,8 @@ def _revoke(options: argparse.Namespace) -> None:
         reason=options.reason,
         trust_anchor_arns=anchors,
     )
-    if _administration.carry_out(plan, admin, options) is not None:
-        _verify(options, admin, anchors)
+    if _administration.carry_out(plan_it(), admin, options, again=plan_it) is not None:
+        _verify(options, admin, authority, anchors)
 
 
 def _authority(options: argparse.Namespace) -> Authority:
@@ -161,7 +163,9 @@ def _serials(options: argparse.Namespace, authority: Authority) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _verify(options: argparse.Namespace, admin: Admin, anchors: list[str]) -> None:
+def _verify(
+    options: argparse.Namespace, admin: Admin, authority: Authority, anchors: list[str]
+) -> None:
     from rolesanywhere_auth.config import RolesAnywhereConfig
     from rolesanywhere_auth.provisioning.revoking import verify_revoked
 
@@ -181,6 +185,7 @@ def _verify(options: argparse.Namespace, admin: Admin, anchors: list[str]) -> No
             role_arn=role,
             certificate=options.certificate[0],
             private_key=options.private_key,
+            certificate_chain=authority.certificate_pem,  # for trust anchors of the CA above it
             endpoint_url=options.endpoint,
         )
         refusal = verify_revoked(config, sleep=time.sleep)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rolesanywhere_auth.diagnosis.report import Check, Facts, Status
 from rolesanywhere_auth.errors import IdentityError, RolesAnywhereError, ServiceError
 from rolesanywhere_auth.exchange import Clock
+from rolesanywhere_auth.refusals import printable
 
 if TYPE_CHECKING:
     import boto3
@@ -142,7 +143,9 @@ def examine(case: Case, steps: Iterable[Step]) -> Iterator[Check]:
         if finding.blocks:
             how = "failed" if finding.status == "fail" else "could not be made"
             blocked[step.name] = f"{step.name}, which {how}"
-        yield Check(step.name, finding.status, finding.evidence, finding.fix, finding.facts)
+        # a certificate's subject, a profile's name: whoever chose them may forge no line
+        evidence, fix = printable(finding.evidence), printable(finding.fix)
+        yield Check(step.name, finding.status, evidence, fix, finding.facts)
 
 
 def _look(case: Case, step: Step) -> Finding:

@@ -23,6 +23,8 @@ from rolesanywhere_auth.diagnosis.case import (
     warning,
 )
 from rolesanywhere_auth.diagnosis.report import Facts
+from rolesanywhere_auth.diagnosis.wire import is_aws
+from rolesanywhere_auth.provisioning.admin import BAD_CREDENTIALS
 
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchEntity"})
 _ENABLE = "enable it: aws rolesanywhere {} --{} {}"
@@ -59,9 +61,10 @@ def _answer(action: str, ask: Callable[[], Any], named: str) -> Any:
         return ask()
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code"))
-        finding = warning(
-            f"{action} was refused: {code}", f"allow the administrator {action}", blocks=True
-        )
+        fix = f"allow the administrator {action}"
+        if code in BAD_CREDENTIALS:
+            fix = "the administrator's credentials are expired or wrong: log in with the profile"
+        finding = warning(f"{action} was refused: {code}", fix, blocks=True)
         if code in _MISSING:
             finding = failure(f"{action}: {named} does not exist ({code})", "correct the ARN")
         raise _Unreadable(finding) from error
@@ -156,8 +159,15 @@ def look_at_path(case: Case) -> Finding:
     except trust.NoPathError as error:
         top = (case.leaf, *case.intermediates)[-1]
         held = " and ".join(each.subject.rfc4514_string() for each in case.anchors)
+        evidence = f"no path to the trust anchor, which holds {held}: {error}"
+        if top.issuer in [each.subject.public_bytes() for each in case.anchors]:
+            return failure(
+                evidence,
+                "have the certificate that this names issued again; or the trust anchor's CA is "
+                "another of the same name, or was renewed with another key",
+            )
         return failure(
-            f"no path to the trust anchor, which holds {held}: {error}",
+            evidence,
             f"if {top.issuer_text} stands below {held}, give its certificate as certificate_chain "
             "(--intermediates); if not, this is another CA's trust anchor",
         )
@@ -254,6 +264,13 @@ def look_at_role(case: Case) -> Finding:
     """Whether it is there."""
     arn = case.config.role_arn
     name = parse_arn(arn, kind=ROLE).resource.rpartition("/")[2]
+    if is_aws(case.clients["iam"].meta.endpoint_url) and not is_aws(case.endpoint):
+        return warning(
+            "the endpoint is not AWS's, and no endpoint of IAM is set: what AWS says of a role of "
+            "this name would be about another",
+            "set AWS_ENDPOINT_URL_IAM, or endpoint_url in the administrator's profile",
+            blocks=True,
+        )
     role = _call(case, "iam", "get_role", RoleName=name)["Role"]
     if role["Arn"] != arn:
         return failure(f"the ARN of the role {name} is {role['Arn']}, not {arn}", "correct it")

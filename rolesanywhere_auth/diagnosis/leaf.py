@@ -34,6 +34,7 @@ _USAGES = (
     "encipherOnly",
 )
 _EMPTY_NAME = b"\x30\x00"
+_DAY = timedelta(days=1)
 _REISSUE = "have the certificate issued again"
 
 
@@ -181,7 +182,8 @@ def look_at_validity(case: Case) -> Finding:
             facts,
         )
     evidence = f"valid until {_text(leaf.not_valid_after)}; days left: {left.days}"
-    if left <= timedelta(days=case.expiry_days) < leaf.not_valid_after - leaf.not_valid_before:
+    lifetime = leaf.not_valid_after - leaf.not_valid_before
+    if left / _DAY <= case.expiry_days < lifetime / _DAY:
         return warning(evidence, "have the certificate renewed: files are noticed", facts)
     return passed(evidence, facts)
 

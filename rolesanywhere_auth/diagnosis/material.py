@@ -182,7 +182,7 @@ def look_at_certificate(case: Case) -> Finding:
     leaf = case.leaf
     others = f", and {len(case.found) - 1} more" if len(case.found) > 1 else ""
     return passed(
-        f"{leaf.subject_text}, serial number {leaf.serial_number:x}, issued by "
+        f"{leaf.subject_text}, serial number 0x{leaf.serial_number:x}, issued by "
         f"{leaf.issuer_text}{others}, in {case.place.source}"
     )
 

@@ -66,12 +66,24 @@ def look_at_proxy(case: Case) -> Finding:
     proxy = configuration.proxy_url_for(case.endpoint)
     if proxy is None:
         return passed("none is set for this endpoint")
-    case.proxy = proxy
-    case.proxy_headers = configuration.proxy_headers_for(proxy)
+    try:
+        place = wire.place_of(proxy)
+        case.proxy, case.proxy_headers = proxy, configuration.proxy_headers_for(proxy)
+    except ValueError:  # its text may be a part of the password
+        return failure(
+            f"the proxy's URL ({_origin(case)}) cannot be read",
+            "write http://USER:PASSWORD@HOST:PORT, and in user and password %2F for /, %23 for #, "
+            "%3F for ?, %40 for @, and so on",
+        )
+    return _through(case, proxy, place)
+
+
+def _through(case: Case, proxy: str, place: wire.Place) -> Finding:
+    """Whether the proxy is there, and connects."""
     shown = f"{without_login(proxy)} ({_origin(case)})"
     timeout = timeout_seconds("connect_timeout", case.config.connect_timeout)
     try:
-        wire.connect(wire.place_of(proxy), timeout=timeout)
+        wire.connect(place, timeout=timeout)
     except OSError as error:
         return failure(
             f"the proxy {shown} cannot be reached: {_reason(error)}",
@@ -79,10 +91,20 @@ def look_at_proxy(case: Case) -> Finding:
         )
     if not case.endpoint.startswith("https:"):
         return passed(f"by way of {shown}")
+    return _connecting(case, shown)
+
+
+def _connecting(case: Case, shown: str) -> Finding:
     try:
         _way(case).close()
     except wire.TunnelError as error:
         return _refused(error, case, shown)
+    except ssl.SSLError as error:
+        return failure(
+            f"no TLS with the proxy {shown}: {_reason(error)}",
+            "see whether it speaks TLS itself (most do not: http:// in its URL, also for https "
+            "endpoints), and whether its CA is in verify or AWS_CA_BUNDLE",
+        )
     except OSError as error:
         return failure(
             f"the proxy {shown} does not connect to {wire.place_of(case.endpoint)}: "
@@ -146,11 +168,13 @@ def look_at_tcp(case: Case) -> Finding:
 
 
 def _way(case: Case) -> socket.socket:
+    by_tls = (case.proxy or "").startswith("https:")
     return wire.open_way(
         wire.place_of(case.endpoint),
         proxy=case.proxy,
         headers=case.proxy_headers,
         timeout=timeout_seconds("connect_timeout", case.config.connect_timeout),
+        context=_context(_bundle(case)) if by_tls else None,
     )
 
 
@@ -167,8 +191,7 @@ def look_at_tls(case: Case) -> Finding:
     """Whether the endpoint's certificate is believed, and by which CA bundle."""
     if case.endpoint.startswith("http:"):
         return not_needed("the endpoint is http")
-    verify = verification(case.config, case.session)
-    bundle = str(get_cert_path(verify) or "")  # type: ignore[arg-type] # the stubs know no path
+    bundle = _bundle(case)
     name = wire.place_of(case.endpoint).host
     try:
         context = _context(bundle)
@@ -193,6 +216,12 @@ def look_at_tls(case: Case) -> Finding:
             "drop verify=False (--no-verify-ssl); for a CA of your own give its file",
         )
     return passed(f"{version}, verified with {bundle} ({_bundle_origin(case)})")
+
+
+def _bundle(case: Case) -> str:
+    """The file of CAs that counts; empty where nothing is verified."""
+    verify = verification(case.config, case.session)
+    return str(get_cert_path(verify) or "")  # type: ignore[arg-type] # the stubs know no path
 
 
 def _context(bundle: str) -> ssl.SSLContext:

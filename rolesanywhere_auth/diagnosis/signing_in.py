@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from urllib.parse import urlsplit
 
 from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
 
 from rolesanywhere_auth import exchange, schedule, sts, transport
 from rolesanywhere_auth._durations import session_seconds
+from rolesanywhere_auth.config import without_login
 from rolesanywhere_auth.diagnosis.case import (
     Case,
     Finding,
@@ -23,6 +24,7 @@ from rolesanywhere_auth.diagnosis.case import (
 )
 from rolesanywhere_auth.diagnosis.report import Facts
 from rolesanywhere_auth.diagnosis.trust import session_tags
+from rolesanywhere_auth.diagnosis.wire import is_aws
 from rolesanywhere_auth.errors import (
     AssumeRoleDeniedError,
     InvalidSignatureError,
@@ -38,14 +40,7 @@ from rolesanywhere_auth.signing import HTTPRequest
 
 _STS_EVENT = "before-send.sts.GetCallerIdentity"
 _ARN = re.compile(r"<Arn>([^<]+)</Arn>")
-_AWS_SUFFIXES = (
-    ".amazonaws.com",
-    ".amazonaws.com.cn",
-    ".amazonaws.eu",
-    ".api.aws",
-    ".api.amazonwebservices.com.cn",
-    ".api.amazonwebservices.eu",
-)
+_GLOBAL_STS = "https://sts.amazonaws.com"
 _TEXT_OF_CHAIN = "Untrusted signing certificate"
 
 
@@ -174,7 +169,13 @@ def look_at_session(case: Case) -> Finding:
 
 def look_at_caller(case: Case) -> Finding:
     """Whether STS takes the credentials, and who it says they are."""
-    endpoint = _sts_endpoint(case)
+    try:
+        endpoint = _sts_endpoint(case)
+    except (BotoCoreError, ValueError) as error:
+        return warning(
+            f"botocore finds no endpoint of STS: {one_line(without_login(str(error)))}",
+            "see AWS_ENDPOINT_URL_STS, AWS_ENDPOINT_URL and the AWS config file",
+        )
     if endpoint is None:
         return not_needed(
             "the endpoint is not AWS's, and no endpoint of STS is set: AWS_ENDPOINT_URL_STS"
@@ -215,18 +216,16 @@ def _sts_endpoint(case: Case) -> str | None:
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    case.session.set_config_variable("sts_regional_endpoints", "regional")
+    region = str(case.config.region)
     client = case.session.create_client(
-        "sts", region_name=str(case.config.region), config=Config(signature_version=UNSIGNED)
+        "sts", region_name=region, config=Config(signature_version=UNSIGNED)
     )
     found = str(client.meta.endpoint_url)
-    if _is_aws(found) and not _is_aws(case.endpoint):
+    if found == _GLOBAL_STS:  # sts_regional_endpoints=legacy; the session is not ours to set
+        found = f"https://sts.{region}.amazonaws.com"
+    if is_aws(found) and not is_aws(case.endpoint):
         return None
     return found
-
-
-def _is_aws(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith(_AWS_SUFFIXES)
 
 
 def look_at_renewal(case: Case) -> Finding:

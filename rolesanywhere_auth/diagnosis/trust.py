@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from rolesanywhere_auth.certificates import Certificate
+from rolesanywhere_auth.errors import CertificateLoadError
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.testing.service.directory import Grant
@@ -31,8 +32,21 @@ class NoPathError(Exception):
 
 
 def parsed(certificate: Certificate) -> x509.Certificate:
-    """The certificate as `cryptography` has it."""
-    return x509.load_der_x509_certificate(certificate.der)
+    """The certificate as `cryptography` has it.
+
+    Raises:
+        CertificateLoadError: It, or an extension of it, is malformed.
+    """
+    try:
+        found = x509.load_der_x509_certificate(certificate.der)
+        found.extensions  # noqa: B018 - read when first asked for
+    except ValueError as error:
+        raise CertificateLoadError(
+            f"the certificate {certificate.subject_text} is malformed: {error}. Have it issued "
+            "again, by a CA that keeps to RFC 5280",
+            source=certificate.subject_text,
+        ) from error
+    return found
 
 
 def is_self_signed(certificate: Certificate) -> bool:

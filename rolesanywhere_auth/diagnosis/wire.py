@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import http.client
-import re
 import socket
 import ssl
 import time
@@ -12,8 +11,21 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from urllib3.util.ssltransport import SSLTransport
+
+from rolesanywhere_auth.refusals import one_line
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+) ?(.*)", re.DOTALL)
+
+
+_AWS_SUFFIXES = (
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".amazonaws.eu",
+    ".api.aws",
+    ".api.amazonwebservices.com.cn",
+    ".api.amazonwebservices.eu",
+)
 
 
 class Place(NamedTuple):
@@ -38,6 +50,11 @@ def place_of(url: str) -> Place:
     """Host and port of *url*."""
     parts = urlsplit(url)
     return Place(parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
+
+
+def is_aws(url: str) -> bool:
+    """Whether its host is one of AWS's."""
+    return (urlsplit(url).hostname or "").endswith(_AWS_SUFFIXES)
 
 
 def addresses(host: str, port: int) -> list[str]:
@@ -65,36 +82,60 @@ def connect(place: Place, *, timeout: float) -> tuple[str, float]:
 
 
 def tunnel(
-    proxy: str, target: Place, *, headers: Mapping[str, str], timeout: float
+    proxy: str,
+    target: Place,
+    *,
+    headers: Mapping[str, str],
+    timeout: float,
+    context: ssl.SSLContext | None,
 ) -> socket.socket:
     """A connection to *target* through the proxy, by CONNECT.
 
+    *context* is for a proxy that itself is spoken to by TLS (``https://``): what the headers
+    say of user and password is for its eyes alone.
+
     Raises:
         TunnelError: The proxy refuses.
-        OSError: It cannot be reached, or does not answer.
+        OSError: It cannot be reached, does not answer, or is not believed (ssl.SSLError).
     """
-    kind = http.client.HTTPSConnection if proxy.startswith("https:") else http.client.HTTPConnection
     through = place_of(proxy)
-    connection = kind(through.host, through.port, timeout=timeout)
-    connection.set_tunnel(target.host, target.port, headers=dict(headers))
+    connection = socket.create_connection(through, timeout=timeout)
     try:
-        connection.connect()
-    except (OSError, http.client.HTTPException) as error:
+        if context is not None:
+            connection = context.wrap_socket(connection, server_hostname=through.host)
+        _ask(connection, target, headers)
+    except BaseException:
         connection.close()
-        refused = _TUNNEL_STATUS.match(str(error))
-        if refused is None:
-            raise OSError(str(error) or type(error).__name__) from error
-        raise TunnelError(int(refused[1]), refused[2]) from None
-    found: socket.socket = connection.sock
-    return found
+        raise
+    return connection
+
+
+def _ask(connection: socket.socket, target: Place, headers: Mapping[str, str]) -> None:
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode())
+    answer = http.client.HTTPResponse(connection, method="CONNECT")
+    try:
+        answer.begin()
+    except http.client.HTTPException as error:
+        raise OSError(str(error) or type(error).__name__) from error
+    finally:
+        answer.close()
+    if answer.status != http.HTTPStatus.OK:
+        raise TunnelError(answer.status, one_line(answer.reason))
 
 
 def open_way(
-    target: Place, *, proxy: str | None, headers: Mapping[str, str], timeout: float
+    target: Place,
+    *,
+    proxy: str | None,
+    headers: Mapping[str, str],
+    timeout: float,
+    context: ssl.SSLContext | None,
 ) -> socket.socket:
     """A connection to *target*, through the proxy if there is one; raises as `tunnel`."""
     if proxy is not None:
-        return tunnel(proxy, target, headers=headers, timeout=timeout)
+        return tunnel(proxy, target, headers=headers, timeout=timeout, context=context)
     return socket.create_connection(target, timeout=timeout)
 
 
@@ -107,5 +148,14 @@ def shake_hands(
         ssl.SSLError: The handshake failed.
         OSError: The connection broke, or the peer does not answer.
     """
-    with connection, context.wrap_socket(connection, server_hostname=name) as secured:
+    with connection, _secured(connection, context, name=name) as secured:
         return secured.version() or "TLS", secured.getpeercert(binary_form=True) or b""
+
+
+def _secured(
+    connection: socket.socket, context: ssl.SSLContext, *, name: str
+) -> ssl.SSLSocket | SSLTransport:
+    """TLS on *connection*, which may be one with a proxy by TLS: `ssl` cannot do that twice."""
+    if isinstance(connection, ssl.SSLSocket):
+        return SSLTransport(connection, context, server_hostname=name)
+    return context.wrap_socket(connection, server_hostname=name)

@@ -24,6 +24,7 @@ class Draft:
         self.blueprint = blueprint
         self.inventory = Inventory(admin)
         self.account_id = admin.account_id
+        self.region = admin.region
         self.steps: list[Step] = []
         self.known: dict[str, str] = {}
         self.kept: list[str] = []

@@ -24,6 +24,13 @@ def plan_role(draft: Draft, anchor: str | Later) -> str | Later:
     if role is None:
         return _new_role(draft, name, policy, duration)
     if role.setup == wanted.name:
+        elsewhere = role.elsewhere(draft.region)
+        if elsewhere is not None:
+            raise ResourceConflictError(
+                f"the role {role.arn} is of the set-up {wanted.name} in {elsewhere}, which would "
+                f"be cut off. Give the set-up in {draft.region} a name of its own",
+                arns=(role.arn,),
+            )
         return _own_role(draft, role, policy, duration)
     if role.setup is None and _is_as_wanted(draft, role, policy, duration):
         return draft.keep(ROLE, role.arn, "adopt role")

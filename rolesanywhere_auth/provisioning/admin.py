@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _ABSENT = frozenset({"NoSuchEntity", "ResourceNotFoundException"})
-_BAD_CREDENTIALS = frozenset(
+BAD_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
@@ -37,6 +37,7 @@ _BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+"""Codes of AWS for access keys that are expired or wrong, whatever they may do."""
 # The habit of all AWS services: "User: ARN is not authorized to perform: ACTION on resource: ARN".
 _ACTION = re.compile(r"to perform: ([a-z0-9-]+:\w+)")
 _RESOURCE = re.compile(r"on resource: (\S+)")
@@ -76,7 +77,8 @@ class Admin:
             sts_endpoint_url: Of STS, likewise.
 
         Raises:
-            ConfigurationError: There is no such profile, or no Region is known.
+            ConfigurationError: There is no such profile, or no Region is known; or Roles Anywhere
+                is on this machine, and IAM or STS would be AWS's without having been named.
         """
         import boto3
 
@@ -94,6 +96,7 @@ class Admin:
         except (BotoCoreError, ValueError) as error:
             hint = " Give --region, or set AWS_REGION." if "region" in str(error) else ""
             raise ConfigurationError(f"no AWS client could be made: {error}{hint}") from error
+        _check_whereabouts(clients, given={"iam": iam_endpoint_url, "sts": sts_endpoint_url})
         return cls(**clients)
 
     @property
@@ -152,6 +155,20 @@ def is_absent(error: ProvisioningError) -> bool:
     return error.code in _ABSENT
 
 
+def _check_whereabouts(clients: dict[str, Any], *, given: dict[str, str | None]) -> None:
+    """Keep a set-up for an emulator from making its role in the account of AWS."""
+    places = {name: str(client.meta.endpoint_url) for name, client in clients.items()}
+    if urlsplit(places["rolesanywhere"]).hostname not in _LOOPBACK:
+        return
+    for name, url in given.items():
+        if url is None and urlsplit(places[name]).hostname not in _LOOPBACK:
+            raise ConfigurationError(
+                f"Roles Anywhere is at {places['rolesanywhere']}, on this machine, and "
+                f"{name.upper()} would be {places[name]}: give {name}_endpoint_url, "
+                f"--{name}-endpoint, or AWS_ENDPOINT_URL_{name.upper()}"
+            )
+
+
 def _client(session: Session, name: str, url: str | None) -> Any:
     from botocore.config import Config
 
@@ -180,7 +197,7 @@ def _refusal(error: ClientError, service: str, operation: str) -> ProvisioningEr
     code, text = str(said.get("Code")), str(said.get("Message"))
     if code in _DENIED:
         return _denied(code, text, service, operation)
-    if code in _BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS:
         return ProvisioningError(
             f"{service}:{operation} was refused ({code}: {text}): the administrator's credentials "
             "are expired or wrong. Sign in again, or choose others with --as PROFILE.",

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rolesanywhere_auth._containers import Readable, open_contents, read_material
 from rolesanywhere_auth.errors import (
+    CertificateExpiredError,
     CertificateLoadError,
     CertificateRequirementError,
     ConfigurationError,
@@ -174,11 +175,18 @@ def open_development_ca(
 
 
 def write_development_ca(authority: Authority, folder: str | os.PathLike[str]) -> None:
-    """Write what `open_development_ca` made, as far as it is not there."""
+    """Write what `open_development_ca` made, as far as it is not there.
+
+    Raises:
+        ConfigurationError: Another CA is there by now.
+        OSError: The folder cannot be written.
+    """
     certificate, key_file = Path(folder) / CA_CERTIFICATE, Path(folder) / CA_KEY
     if not certificate.exists():
         _write_key(key_file, authority.key)
         write_new(certificate, authority.certificate_pem, mode=0o644)
+    elif load_certificate(certificate, role="ca_certificate") != authority.certificate:
+        raise _occupied(certificate)  # by another run, since this one looked
 
 
 def issue_leaf(
@@ -213,6 +221,7 @@ def issue_leaf(
 
     Raises:
         ConfigurationError: The certificate is there already, or *file_name* is no file's name.
+        CertificateExpiredError: The CA has expired.
         OSError: The folder cannot be written.
     """
     name = file_name or common_name
@@ -221,10 +230,17 @@ def issue_leaf(
     files = LeafFiles(Path(folder) / f"{name}.pem", Path(folder) / f"{name}.key")
     if files.certificate.exists():
         raise _occupied(files.certificate)
+    end = authority.certificate.not_valid_after_utc
+    if now >= end:
+        raise CertificateExpiredError(
+            f"the CA {authority.name} expired at {end:%Y-%m-%dT%H:%M:%SZ}, so that no certificate "
+            "of it is valid. Make a new one, in another folder.",
+            source=authority.name,
+        )
     key = _key(files.private_key, key_type)
     names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns_names]
     names += [x509.UniformResourceIdentifier(each) for each in uris]
-    lifetime = min(lifetime, authority.certificate.not_valid_after_utc - now)
+    lifetime = min(lifetime, end - now)
     subject = _subject(common_name, organization, organizational_units)
     builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
     made = _signed_leaf(builder, authority, names)
@@ -331,6 +347,8 @@ def _key(path: Path, key_type: KeyType) -> Any:
 def _write_key(path: Path, key: Any) -> None:
     """Write the key, unless it came from there."""
     if path.exists():
+        if _key(path, "ec-p256").public_key() != key.public_key():
+            raise _occupied(path)  # by another run, since this one looked
         return
     pem = key.private_bytes(
         serialization.Encoding.PEM,

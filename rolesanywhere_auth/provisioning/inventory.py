@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
@@ -21,6 +22,9 @@ _LISTINGS = {
 }
 
 
+_ANCHOR_REGION = re.compile(r":rolesanywhere:([a-z0-9-]+):[0-9]{12}:trust-anchor/")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Role:
     """An IAM role."""
@@ -33,6 +37,15 @@ class Role:
     max_session_duration: int
     policy_arns: tuple[str, ...]
     """Managed policies attached to it."""
+
+    def elsewhere(self, region: str) -> str | None:
+        """The Region of the trust anchor that it trusts, if that is another than *region*.
+
+        Roles belong to no Region: one that a set-up of the same name made for another Region
+        is not that of this one.
+        """
+        found = set(_ANCHOR_REGION.findall(json.dumps(self.trust_policy)))
+        return None if region in found else min(found, default=None)
 
 
 class Inventory:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,8 @@ def plan_revoke(
     inventory = Inventory(admin)
     steps: list[Step] = []
     kept: list[str] = []
-    for anchor in _anchors(authority, inventory, trust_anchor_arns):
+    anchors = _anchors(authority, inventory, trust_anchor_arns)
+    for anchor in anchors:
         place = _Place(anchor, inventory, authority)
         ready = place.ready(serials, now=now)
         if ready is not None and ready["enabled"]:
@@ -95,12 +96,28 @@ def plan_revoke(
                 authority, serials, existing=lists, reason=reason, now=now, next_update=next_update
             )
             steps += place.steps(made, _details(made, lists, serials, reason))
+    notes = ["sessions that were given out live on until they expire"] if steps else []
     return Plan(
         title=f"Revocation at {authority.name} in account {admin.account_id}, {admin.region}",
         steps=tuple(steps),
         kept=tuple(kept),
-        notes=("sessions that were given out live on until they expire",) if steps else (),
+        notes=(*notes, *_unseen(authority, inventory, anchors)),
     )
+
+
+def _unseen(
+    authority: Authority, inventory: Inventory, anchors: list[dict[str, Any]]
+) -> Iterator[str]:
+    """The trust anchors that do not show their CA, which may be the one above this."""
+    if authority.certificate.issuer == authority.certificate.subject:
+        return
+    for other in inventory.all("trustAnchor"):
+        if other not in anchors and not bundle_of(other["source"]):
+            yield (
+                f"{other['trustAnchorArn']} does not show its CA, which AWS Private CA keeps: if "
+                f"that stands above {authority.name}, name it too (trust_anchor_arns=, "
+                "--trust-anchor-arn)"
+            )
 
 
 class _Place:
@@ -204,16 +221,16 @@ def _anchors(
 
 def _trusts(anchor: dict[str, Any], authority: Authority) -> bool:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+    ca = authority.certificate
     for each in bundle_of(anchor["source"]):
-        held = x509.load_der_x509_certificate(each.der)
-        ca = authority.certificate
-        if (held.subject, held.public_key()) == (ca.subject, ca.public_key()):
-            return True
         try:
+            held = x509.load_der_x509_certificate(each.der)
+            if (held.subject, held.public_key()) == (ca.subject, ca.public_key()):
+                return True
             ca.verify_directly_issued_by(held)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             continue
         return True
     return False

@@ -32,8 +32,10 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
                  item["profileArn"])
         for item in inventory.made_by(name, "profile")
     ]  # fmt: skip
-    for role in inventory.roles_made_by(name):
-        steps += _role(role, inventory)
+    roles = inventory.roles_made_by(name)
+    for role in roles:
+        if role.elsewhere(admin.region) is None:
+            steps += _role(role, inventory)
     anchors = inventory.made_by(name, "trustAnchor")
     steps += [
         Step(
@@ -62,8 +64,15 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
     return Plan(
         title=f"Teardown of {name} in account {admin.account_id}, {admin.region}",
         steps=tuple(steps),
-        notes=tuple(_notes(name, anchors, inventory)),
+        notes=(*_others(roles, admin.region), *_notes(name, anchors, inventory)),
     )
+
+
+def _others(roles: list[Role], region: str) -> Iterator[str]:
+    for role in roles:
+        elsewhere = role.elsewhere(region)
+        if elsewhere is not None:
+            yield f"the role {role.arn} is of the set-up of this name in {elsewhere}, and stays"
 
 
 def _notes(name: str, anchors: list[dict[str, Any]], inventory: Inventory) -> Iterator[str]:

@@ -135,3 +135,15 @@ def tls(certificate: str, private_key: str) -> Handler:
             secured.recv(1)
 
     return handle
+
+
+def by_tls(handler: Handler, certificate: str, private_key: str) -> Handler:
+    """What *handler* does, for those who speak TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, private_key)
+
+    def handle(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            handler(secured)
+
+    return handle

@@ -59,6 +59,21 @@ def test_what_may_not_be_read_is_a_warning(bench: Bench, monkeypatch: pytest.Mon
     assert found["trust-policy"].evidence == "needs profile, which could not be made"
 
 
+def test_keys_that_are_wrong_are_no_lack_of_permission(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has expired keys is told to log in, and not to be given a policy."""
+    config = bench.config(endpoint_url=bench.emulator.aws_endpoint_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", bench.emulator.aws_endpoint_url)
+    stale = boto3.Session(aws_access_key_id="AKIANOBODY", aws_secret_access_key="x")
+    with bench.emulator.enforcing_iam():
+        found = diagnose(config, administrator=stale)["role"]
+
+    assert found.status == "warn"
+    assert found.evidence == "iam:GetRole was refused: InvalidClientTokenId"
+    assert "log in with the profile" in found.fix
+
+
 def test_service_that_does_not_answer_is_a_warning(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +85,20 @@ def test_service_that_does_not_answer_is_a_warning(
     assert found.ok
     assert found["role"].status == "warn"
     assert "iam:GetRole had no answer" in found["role"].evidence
+
+
+def test_iam_of_aws_is_not_asked_about_an_emulator(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role of the same name at AWS is another one, and so says nothing."""
+    found = seen(
+        bench, bench.config(), monkeypatch, AWS_ENDPOINT_URL_IAM="https://iam.amazonaws.com"
+    )
+
+    assert found.ok
+    assert found["role"].status == "warn"
+    assert found["role"].fix.startswith("set AWS_ENDPOINT_URL_IAM")
+    assert found["trust-policy"].evidence == "needs role, which could not be made"
 
 
 def test_administrator_without_credentials(bench: Bench) -> None:
@@ -94,6 +123,16 @@ def test_anchor_of_private_ca(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["trust-anchor"].evidence.endswith("holds AWS_ACM_PCA")
     assert found["trust-path"].status == found["revocation"].status == "skipped"
     assert found["sign-in"].status == "fail"
+
+
+def test_trust_anchor_of_the_same_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CA with the issuer's name and another key: nothing is said of a certificate between."""
+    other = bench.emulator.create_trust_anchor(CertificateAuthority("Test Root CA"))
+
+    found = seen(bench, bench.config(trust_anchor_arn=other), monkeypatch)["trust-path"]
+
+    assert found.status == "fail"
+    assert "was renewed with another key" in found.fix
 
 
 def test_role_with_another_path(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

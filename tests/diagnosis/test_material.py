@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from bench import Bench, examined
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from rolesanywhere_auth.diagnosis.leaf import RULES
 from rolesanywhere_auth.diagnosis.material import MATERIAL
@@ -157,3 +167,47 @@ def test_rules_of_a_good_certificate(bench: Bench) -> None:
     assert not found.warnings
     assert found["key-usage"].evidence == "keyUsage digitalSignature"
     assert found["key-type"].evidence.endswith("P-256")
+
+
+def test_malformed_extension(bench: Bench) -> None:
+    """A certificate that cannot be read to the end is a failure, and no traceback."""
+    found = examined(issued(bench, extension=b"\x30\x03\x02\x01"), MATERIAL, RULES)
+
+    assert found.first_failure is not None
+    assert found.first_failure.name == "chain"
+    assert "the certificate CN=app is malformed: " in found.first_failure.evidence
+    assert found.first_failure.fix.startswith("Have it issued again")
+
+
+def test_name_of_a_certificate_forges_no_line(bench: Bench) -> None:
+    """New lines and a terminal's commands in a subject are blanks in text and JSON."""
+    found = examined(issued(bench, name="app\x1b[31m\npass  sign-in"), MATERIAL, RULES)
+
+    assert found["subject"].evidence == "CN=app [31m pass  sign-in"
+    assert not any(line.startswith("pass  sign-in") for line in str(found).splitlines())
+    assert "\x1b" not in str(found)
+
+
+def issued(bench: Bench, *, name: str = "app", extension: bytes | None = None) -> Any:
+    """The configuration of a certificate of this name, with this for alternative names."""
+    authority = bench.set_up().authority
+    issuer = x509.load_pem_x509_certificate(authority.certificate_pem.encode())
+    issuer_key: Any = load_pem_private_key(authority.private_key_pem.encode(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(
+        issuer_name=issuer.subject,
+        subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+        public_key=key.public_key(),
+        serial_number=5,
+        not_valid_before=now - timedelta(hours=1),
+        not_valid_after=now + timedelta(days=90),
+    ).add_extension(x509.KeyUsage(True, *[False] * 8), critical=True)
+    if extension is not None:
+        alternative = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, extension)
+        builder = builder.add_extension(alternative, critical=False)
+    made = builder.sign(issuer_key, hashes.SHA256())
+    return bench.config(
+        certificate=made.public_bytes(Encoding.PEM),
+        private_key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    )

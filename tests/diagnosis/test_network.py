@@ -3,13 +3,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 import servers
 from bench import Bench, examined
 
-from rolesanywhere_auth import RolesAnywhereConfig
+from rolesanywhere_auth import RolesAnywhereConfig, create_session
 from rolesanywhere_auth.diagnosis import Diagnosis, wire
 from rolesanywhere_auth.diagnosis.network import STEPS
 
@@ -80,6 +81,83 @@ def test_proxy_that_knows_no_connect(bench: Bench, scheme: str) -> None:
 
     assert found.status == "fail"
     assert "does not connect to 127.0.0.1:" in found.evidence
+
+
+def test_proxy_that_is_spoken_to_by_tls(bench: Bench) -> None:
+    """The way is examined through it, and the library signs in through it."""
+    certificate, key, authority = bench.foreign_tls(dns_names=("localhost",))
+    bundle = "".join(Path(each).read_text() for each in (bench.emulator.ca_bundle, authority))
+    handler = servers.by_tls(servers.proxy, certificate, key)
+    with servers.listening(handler) as port:
+        config = bench.config(
+            endpoint_url=bench.emulator.https_endpoint_url,
+            verify=bench.write("both.pem", bundle),
+            proxies={"https": f"https://user:proxy-password@localhost:{port}"},
+        )
+        found = walked(config)
+        assert create_session(config).expiration
+
+    assert found.ok, found
+    assert "which connects to 127.0.0.1:" in found["proxy"].evidence
+    assert found["tls"].evidence.startswith("TLSv1.")
+
+
+def test_login_of_a_proxy_by_tls_is_for_its_eyes_alone(bench: Bench) -> None:
+    """Whatever stands there instead of the proxy sees no user and no password."""
+    certificate, key, _ = bench.foreign_tls(dns_names=("localhost",))
+    seen: list[bytes] = []
+
+    def plain(connection: socket.socket) -> None:
+        seen.append(connection.recv(4096))
+
+    handlers = (servers.hang_up, plain), (servers.by_tls(plain, certificate, key),)
+    for each in handlers:
+        with servers.listening(*each) as port:
+            config = bench.config(
+                endpoint_url=bench.emulator.https_endpoint_url,
+                verify=bench.emulator.ca_bundle,
+                proxies={"https": f"https://user:proxy-password@localhost:{port}"},
+            )
+            found = walked(config)["proxy"]
+        assert found.status == "fail"
+    assert "no TLS with the proxy https://********@localhost:" in found.evidence
+    assert seen  # the first half of a handshake
+    assert b"Authorization" not in b"".join(seen)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:proxy/password@127.0.0.1:1",
+        "http://user:proxy#password@127.0.0.1:1",
+        "http://user:proxy-password-\u00e9@127.0.0.1:1",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+    ],
+)
+def test_malformed_url_of_a_proxy(bench: Bench, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """It is a failure, and no traceback with a half of the password."""
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    config = bench.config(endpoint_url=bench.emulator.https_endpoint_url, proxies=None)
+
+    found = walked(config)["proxy"]
+
+    assert found.status == "fail"
+    assert found.evidence == "the proxy's URL (HTTPS_PROXY) cannot be read"
+    assert "%2F for /" in found.fix
+
+
+def test_refusal_of_a_proxy_is_one_line(bench: Bench) -> None:
+    """Its words cannot steer a terminal."""
+    handlers = (servers.hang_up, servers.answering("403 \x1b[32mpass"))
+    with servers.listening(*handlers) as port:
+        config = bench.config(
+            endpoint_url=bench.emulator.https_endpoint_url,
+            proxies={"https": f"http://127.0.0.1:{port}"},
+        )
+        found = walked(config)["proxy"]
+
+    assert found.evidence.endswith("HTTP 403  [32mpass")
 
 
 def test_proxy_that_changes_its_mind(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from bench import Bench, examined
 
 from rolesanywhere_auth import diagnose
 from rolesanywhere_auth.diagnosis import Check
-from rolesanywhere_auth.diagnosis.case import Case
+from rolesanywhere_auth.diagnosis.case import Case, Finding, Step, passed
 from rolesanywhere_auth.diagnosis.leaf import RULES, TIMES
 from rolesanywhere_auth.diagnosis.material import MATERIAL
 from rolesanywhere_auth.diagnosis.network import STEPS
@@ -173,6 +173,53 @@ def test_emulated_credentials_are_never_shown_to_aws(
     case.config, case.endpoint = bench.config(), endpoint
 
     assert _sts_endpoint(case) == expected
+
+
+def test_session_of_the_caller_stays_as_it_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STS is asked in the Region, and yet no setting of the session is changed for that."""
+    monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", "legacy")
+    session = botocore.session.Session()
+    endpoints: list[str] = []
+
+    def endpoint(case: Case) -> Finding:
+        case.endpoint = "https://rolesanywhere.eu-west-1.amazonaws.com"
+        endpoints.append(str(_sts_endpoint(case)))
+        return passed("seen")
+
+    examined(bench.config(), [Step("endpoint", endpoint)], make_session=lambda: session)
+
+    assert endpoints == ["https://sts.eu-west-1.amazonaws.com"]
+    assert session.get_config_variable("sts_regional_endpoints") == "legacy"
+
+
+@pytest.mark.parametrize("days", [float("inf"), 1e12, 0.0])
+def test_any_number_of_days(bench: Bench, days: float) -> None:
+    """A certificate that was issued for fewer days than one is to be warned of is no news."""
+    assert diagnose(bench.config(), expiry_days=days)["validity"].status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "part"),
+    [
+        ("AWS_PROFILE", "nobody-has-it", "nobody-has-it"),
+        ("AWS_ENDPOINT_URL_STS", "sts.example", "sts.example"),
+        ("AWS_CONFIG_FILE", "[default]\nservices = gone", "gone"),
+    ],
+)
+def test_settings_that_botocore_refuses(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, part: str
+) -> None:
+    """They are in the diagnosis, whichever check is the first to ask botocore."""
+    config = bench.config()
+    if variable == "AWS_CONFIG_FILE":
+        value = bench.write("config", value)
+    monkeypatch.setenv(variable, value)
+
+    found = diagnose(config)
+
+    assert any(each.status in {"fail", "warn"} and part in str(each) for each in found.checks)
 
 
 def test_session_given_by_the_caller_counts(bench: Bench) -> None:

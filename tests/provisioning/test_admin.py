@@ -163,3 +163,17 @@ def test_own_errors_pass(account, tmp_path):
     with pytest.raises(RolesAnywhereError) as caught:
         admin.account_id  # noqa: B018
     assert isinstance(caught.value, TransportError)
+
+
+def test_half_an_emulator_is_an_error(monkeypatch):
+    """With Roles Anywhere on this machine the role is not made at AWS, unless that is asked for."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    here = {"region": "eu-west-1", "endpoint_url": NOWHERE}
+
+    with pytest.raises(ConfigurationError, match=r"IAM would be .*amazonaws.* --iam-endpoint"):
+        Admin.from_profile(**here)
+    with pytest.raises(ConfigurationError, match=r"STS would be .*amazonaws.* --sts-endpoint"):
+        Admin.from_profile(**here, iam_endpoint_url=NOWHERE)
+    aws = {f"{name}_endpoint_url": f"https://{name}.amazonaws.com" for name in ("iam", "sts")}
+    assert Admin.from_profile(**here, **aws).region == "eu-west-1"

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from rolesanywhere_auth import (
+    CertificateExpiredError,
     CertificateLoadError,
     CertificateRequirementError,
     ConfigurationError,
@@ -19,7 +20,11 @@ from rolesanywhere_auth import (
     PrivateKeyLoadError,
 )
 from rolesanywhere_auth.provisioning import Authority, issue_leaf, make_development_ca
-from rolesanywhere_auth.provisioning.authority import load_certificate, open_development_ca
+from rolesanywhere_auth.provisioning.authority import (
+    load_certificate,
+    open_development_ca,
+    write_development_ca,
+)
 from rolesanywhere_auth.testing import CertificateAuthority
 
 NOW = datetime.now(timezone.utc)
@@ -192,3 +197,28 @@ def test_encrypted_ca_key(tmp_path):
     assert loaded.issued(ca.issue("app").certificate)
     assert not loaded.issued(CertificateAuthority("Two").issue("app").certificate)
     assert not loaded.issued(CertificateAuthority("One").issue("app").certificate)
+
+
+def test_other_run_that_was_faster(tmp_path):
+    """Of two runs at once one ends with an error; no certificate goes beside another's key."""
+    first, second = (open_development_ca(tmp_path, now=NOW) for _ in range(2))
+    write_development_ca(first, tmp_path)
+    with pytest.raises(ConfigurationError, match=r"ca\.pem is there already"):
+        write_development_ca(second, tmp_path)
+    (tmp_path / "ca.pem").unlink()
+    with pytest.raises(ConfigurationError, match=r"ca\.key is there already"):
+        write_development_ca(second, tmp_path)
+
+    assert not (tmp_path / "ca.pem").exists()
+    write_development_ca(first, tmp_path)
+    assert Authority.load(tmp_path / "ca.pem", tmp_path / "ca.key").certificate == first.certificate
+
+
+def test_expired_ca_issues_nothing(tmp_path):
+    """A certificate of it would never be valid."""
+    ca = make_development_ca(tmp_path, now=NOW, lifetime=timedelta(minutes=1))
+    before = sorted(tmp_path.iterdir())
+
+    with pytest.raises(CertificateExpiredError, match="the CA CN=Development CA expired at"):
+        issue_leaf(ca, tmp_path, common_name="app", now=NOW + timedelta(minutes=1))
+    assert sorted(tmp_path.iterdir()) == before

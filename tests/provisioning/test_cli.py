@@ -344,3 +344,51 @@ def test_administrator_is_a_profile(command, account, monkeypatch):
     assert (done.status, done.err.splitlines()[-1]) == (0, "Nothing to do.")
     done = command("teardown", "app", "--as", "nobody", own_clients=True)
     assert (done.status, "nobody" in done.err) == (1, True)
+
+
+def test_verification_at_the_ca_above(command, account):
+    """The CA's own certificate is sent too, for trust anchors that hold the one above it."""
+    root = CertificateAuthority("Root")
+    below = root.intermediate("Below")
+    leaf, setup = below.issue("app"), account.emulator.set_up(authority=root)
+    for name, pem in (
+        ("ca.pem", below.certificate_pem),
+        ("ca.key", below.private_key_pem),
+        ("app.pem", leaf.certificate_pem),
+        ("app.key", leaf.private_key_pem),
+    ):
+        Path(name).write_text(pem)
+    done = command(
+        *["revoke", "--ca-certificate", "ca.pem", "--ca-key", "ca.key", "--yes"],
+        *["--certificate", "app.pem", "--private-key", "app.key"],
+        *["--profile-arn", setup.profile_arn, "--role-arn", setup.role_arn],
+    )
+
+    assert done.status == 0, done.err
+    assert done.out == f"Verified: Certificate revoked, says {setup.trust_anchor_arn}\n"
+
+
+def test_list_that_changed_while_the_question_stood(command, account, monkeypatch):
+    """Two people revoke at once: the later one's list does not undo the other's."""
+    assert command(*SET_UP, "--yes").status == 0
+    stdin, master = terminal("y\n")
+    shown = _administration._ask
+
+    def ask(*arguments):
+        monkeypatch.setattr(_administration, "_ask", shown)
+        assert command(*REVOKE, "5", "--yes").status == 0
+        monkeypatch.setattr(sys, "stdin", stdin)
+        shown(*arguments)
+
+    monkeypatch.setattr(_administration, "_ask", ask)
+    with stdin:
+        done = command(*REVOKE, "6")
+    os.close(master)
+
+    assert done.status == 1
+    assert "somebody else changed what the plan is about" in done.err
+    (crl,) = account.rolesanywhere.list_crls()["crls"]
+    assert [each.serial_number for each in x509.load_pem_x509_crl(crl["crlData"])] == [5]
+    assert command(*REVOKE, "6", "--yes").status == 0
+    (crl,) = account.rolesanywhere.list_crls()["crls"]
+    assert len(x509.load_pem_x509_crl(crl["crlData"])) == 2

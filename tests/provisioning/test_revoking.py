@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from datetime import timedelta
 
@@ -29,7 +30,7 @@ from rolesanywhere_auth.provisioning import (
     verify_revoked,
 )
 from rolesanywhere_auth.provisioning.authority import load_certificate
-from rolesanywhere_auth.provisioning.revoking import trust_anchors_of
+from rolesanywhere_auth.provisioning.revoking import _trusts, trust_anchors_of
 from rolesanywhere_auth.testing import CertificateAuthority
 
 MONTH = timedelta(days=30)
@@ -293,3 +294,14 @@ def test_verification_passes_on_other_refusals(scene, account):
     )
     with pytest.raises(RoleNotInProfileError):
         verify_revoked(config, sleep=pytest.fail)
+
+
+def test_trust_anchor_of_an_unknown_kind_of_key(scene, cas):
+    """Another trust anchor's CA, with a key that cryptography cannot read, is no obstacle."""
+    der = scene.ca.certificate.public_bytes(serialization.Encoding.DER)
+    p256, other = (bytes.fromhex(f"06082a8648ce3d0301{last}") for last in ("07", "05"))
+    assert p256 in der
+    unknown = base64.encodebytes(der.replace(p256, other)).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{unknown}-----END CERTIFICATE-----\n"
+
+    assert not _trusts({"source": {"sourceData": {"x509CertificateData": pem}}}, scene.ca)

@@ -21,7 +21,14 @@ from rolesanywhere_auth import (
     RolesAnywhereConfig,
     create_session,
 )
-from rolesanywhere_auth.provisioning import Authority, Blueprint, apply, issue_leaf, plan_setup
+from rolesanywhere_auth.provisioning import (
+    Authority,
+    Blueprint,
+    apply,
+    issue_leaf,
+    plan_revoke,
+    plan_setup,
+)
 from rolesanywhere_auth.testing import CertificateAuthority
 
 POLICY = {
@@ -403,6 +410,25 @@ def test_private_ca(account, cas):
 
     assert f'- trusts {{"acmPcaArn": "{arn}"}}' in str(plan)
     assert "+ trusts CN=ca00" in str(plan)
+
+
+def test_private_ca_may_stand_above_a_ca(account):
+    """Revoking names the trust anchors whose CA cannot be seen, where it may be the one above."""
+    blueprint = Blueprint(name="pca", acm_pca_arn=private_ca(account.emulator.client("acm-pca")))
+    unseen = apply(plan_setup(blueprint, account.admin, now=account.now), account.admin)
+    root = CertificateAuthority("Root")
+    below = root.intermediate("Below")
+    account.emulator.create_trust_anchor(root)
+    account.emulator.create_trust_anchor(below)
+    notes = []
+    for ca in (root, below):
+        authority = Authority.load(ca.certificate_pem, ca.private_key_pem)
+        end = account.now + timedelta(days=9)
+        plan = plan_revoke(authority, [5], account.admin, now=account.now, next_update=end)
+        notes.append([note for note in plan.notes if "does not show its CA" in note])
+
+    assert notes[0] == []
+    assert notes[1][0].startswith(unseen["trust_anchor_arn"])
 
 
 def private_ca(pca):

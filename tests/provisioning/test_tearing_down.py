@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from rolesanywhere_auth import ConfigurationError
+from rolesanywhere_auth import ConfigurationError, ResourceConflictError
 from rolesanywhere_auth.provisioning import (
     Authority,
     Blueprint,
@@ -149,3 +151,24 @@ def test_name_is_checked(account):
     with account.operations() as names, pytest.raises(ConfigurationError, match="must be 1 to 64"):
         plan_teardown("a b", account.admin)
     assert names == []
+
+
+def test_role_of_the_same_set_up_elsewhere(account, cas):
+    """Roles belong to no Region: that of a set-up of this name in another one is left alone."""
+    arns = set_up(account, cas)
+    before = account.snapshot()
+    here = account.emulator.endpoint_url
+    settings = {"region_name": "us-east-1", "endpoint_url": here, "config": Config(proxies={})}
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    clients = {
+        **account.clients,
+        "rolesanywhere": boto3.client("rolesanywhere", **settings, **keys),
+    }
+    elsewhere = account.admin_of(clients)
+
+    plan = plan_teardown("app", elsewhere)
+    assert not plan
+    assert f"! the role {arns['role_arn']} is of the set-up of this name in eu-west-1" in str(plan)
+    with pytest.raises(ResourceConflictError, match="in eu-west-1, which would be cut off"):
+        plan_setup(Blueprint(name="app", ca_bundle=cas[0] / "ca.pem"), elsewhere, now=account.now)
+    assert account.snapshot() == before
