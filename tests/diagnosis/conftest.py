@@ -12,9 +12,9 @@ from bench import Bench
 from rolesanywhere_auth.testing import Emulator
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def aws() -> Iterator[Emulator]:
-    """One emulator with IAM and STS behind it."""
+    """One emulator with IAM and STS behind it for a module."""
     with Emulator(aws=True) as emulator:
         yield emulator
 

@@ -142,9 +142,9 @@ def _comparable(value: Any) -> Any:
     return json.loads(numbered)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[Emulator]:
-    """One emulator with moto for all tests here."""
+    """One emulator with moto for a module; moto has room for one service."""
     with Emulator(aws=True) as emulator:
         yield emulator
 
