@@ -144,6 +144,8 @@ def run_console(block: Block, page: Path) -> None:
             text=True,
             timeout=60,
             check=False,
+            # As on a terminal, where lines come in the order in which they were written.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
         where = f"{page.name}:{block.line}: {command}\n{done.stdout}"
