@@ -18,6 +18,7 @@ from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.errors import MissingExtraError, RolesAnywhereError, ServiceError
 from rolesanywhere_auth.events import AttemptEvent, Labels, RenewalEvent
 from rolesanywhere_auth.watched import (
+    BUCKETS,
     CIRCUITS,
     STATES,
     Reading,
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialsTelemetry"]
 
-BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0)
-"""Seconds; a sign-in with the default time-outs and attempts ends after 45."""
 _ROLE = "rolesanywhere.role.arn"
 _PROFILE = "rolesanywhere.profile.arn"
 _RESULT = "rolesanywhere.result"

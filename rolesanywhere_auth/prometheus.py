@@ -11,6 +11,7 @@ from rolesanywhere_auth.errors import MissingExtraError
 from rolesanywhere_auth.events import Labels, RenewalEvent
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.watched import (
+    BUCKETS,
     CIRCUITS,
     STATES,
     Reading,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialsCollector"]
 
-BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0)
-"""Seconds; a sign-in with the default time-outs and attempts ends after 45."""
 RESULTS = ("succeeded", "failed", "skipped")
 PASSING = ("ServiceUnavailableError", "ThrottlingError", "TransportError")
 """Errors that come and go, and are there as 0 from the beginning."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import boto3
     import botocore.session
 
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0)
+"""Seconds; a sign-in with the default time-outs and attempts ends after 45."""
 STATES: tuple[State, ...] = ("none", "fresh", "stale", "expired")
 """The worst comes last."""
 CIRCUITS: tuple[CircuitState, ...] = ("closed", "half-open", "open")

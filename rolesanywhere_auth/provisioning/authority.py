@@ -224,12 +224,29 @@ def issue_leaf(
         CertificateExpiredError: The CA has expired.
         OSError: The folder cannot be written.
     """
-    name = file_name or common_name
+    files = _free_files(Path(folder), file_name or common_name)
+    lifetime = min(lifetime, _time_left(authority, now))
+    key = _key(files.private_key, key_type)
+    names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns_names]
+    names += [x509.UniformResourceIdentifier(each) for each in uris]
+    subject = _subject(common_name, organization, organizational_units)
+    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
+    made = _signed_leaf(builder, authority, names)
+    _write_key(files.private_key, key)
+    write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return files
+
+
+def _free_files(folder: Path, name: str) -> LeafFiles:
     if not _FILE_NAME.fullmatch(name) or f"{name}.pem" == CA_CERTIFICATE:
         raise ConfigurationError(f"{name!r} cannot be a file's name here; give another file_name")
-    files = LeafFiles(Path(folder) / f"{name}.pem", Path(folder) / f"{name}.key")
+    files = LeafFiles(folder / f"{name}.pem", folder / f"{name}.key")
     if files.certificate.exists():
         raise _occupied(files.certificate)
+    return files
+
+
+def _time_left(authority: Authority, now: datetime) -> timedelta:
     end = authority.certificate.not_valid_after_utc
     if now >= end:
         raise CertificateExpiredError(
@@ -237,16 +254,7 @@ def issue_leaf(
             "of it is valid. Make a new one, in another folder.",
             source=authority.name,
         )
-    key = _key(files.private_key, key_type)
-    names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns_names]
-    names += [x509.UniformResourceIdentifier(each) for each in uris]
-    lifetime = min(lifetime, end - now)
-    subject = _subject(common_name, organization, organizational_units)
-    builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
-    made = _signed_leaf(builder, authority, names)
-    _write_key(files.private_key, key)
-    write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    return files
+    return end - now
 
 
 def _subject(common_name: str, organization: str | None, units: Sequence[str]) -> x509.Name:

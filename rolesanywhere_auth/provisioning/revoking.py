@@ -86,16 +86,12 @@ def plan_revoke(
     for anchor in anchors:
         place = _Place(anchor, inventory, authority)
         ready = place.ready(serials, now=now)
-        if ready is not None and ready["enabled"]:
+        if ready is None:
+            steps += place.steps(serials, reason=reason, now=now, next_update=next_update)
+        elif ready["enabled"]:
             kept.append(f"already on the CRL {ready['crlArn']}, which is enabled")
-        elif ready is not None:
-            steps.append(_enabling(ready))
         else:
-            lists = [each.crl for each in place.mine]
-            made = build_crl(
-                authority, serials, existing=lists, reason=reason, now=now, next_update=next_update
-            )
-            steps += place.steps(made, _details(made, lists, serials, reason))
+            steps.append(_enabling(ready))
     notes = ["sessions that were given out live on until they expire"] if steps else []
     return Plan(
         title=f"Revocation at {authority.name} in account {admin.account_id}, {admin.region}",
@@ -140,8 +136,20 @@ class _Place:
         found = [each.detail for each in self.mine if each.does(serials, now=now)]
         return max(found, key=lambda detail: bool(detail["enabled"]), default=None)
 
-    def steps(self, made: x509.CertificateRevocationList, details: tuple[str, ...]) -> list[Step]:
-        """What makes *made* count here."""
+    def steps(
+        self, serials: Collection[int], *, reason: str, now: datetime, next_update: datetime
+    ) -> list[Step]:
+        """What makes a list with *serials* count here."""
+        lists = [each.crl for each in self.mine]
+        made = build_crl(
+            self._authority,
+            serials,
+            existing=lists,
+            reason=reason,
+            now=now,
+            next_update=next_update,
+        )
+        details = _details(made, lists, serials, reason)
         if self.mine:
             return self._update(made, details)
         self._check_room()

@@ -37,17 +37,7 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
         if role.elsewhere(admin.region) is None:
             steps += _role(role, inventory)
     anchors = inventory.made_by(name, "trustAnchor")
-    steps += [
-        Step(
-            sign="-",
-            title=f"trust anchor {item['name']}: disable",
-            service="rolesanywhere",
-            operation="disable_trust_anchor",
-            parameters={"trustAnchorId": item["trustAnchorId"]},
-        )
-        for item in anchors
-        if item["enabled"]
-    ]
+    steps += [_disabling(item) for item in anchors if item["enabled"]]
     steps += [
         _removal(f"CRL {item['name']}", "delete_crl", {"crlId": item["crlId"]}, item["crlArn"])
         for item in inventory.made_by(name, "crl")
@@ -65,6 +55,16 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
         title=f"Teardown of {name} in account {admin.account_id}, {admin.region}",
         steps=tuple(steps),
         notes=(*_others(roles, admin.region), *_notes(name, anchors, inventory)),
+    )
+
+
+def _disabling(anchor: dict[str, Any]) -> Step:
+    return Step(
+        sign="-",
+        title=f"trust anchor {anchor['name']}: disable",
+        service="rolesanywhere",
+        operation="disable_trust_anchor",
+        parameters={"trustAnchorId": anchor["trustAnchorId"]},
     )
 
 

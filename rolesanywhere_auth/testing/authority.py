@@ -176,10 +176,7 @@ class CertificateAuthority:
             organization: O of the subject.
             organizational_units: One OU each, in this order.
             subject: The whole subject, instead of the parts above.
-            dns_names: Subject alternative names, with the three that follow.
-            uris: See *dns_names*.
-            email_addresses: See *dns_names*.
-            directory_names: See *dns_names*.
+            dns_names, uris, email_addresses, directory_names: Subject alternative names.
             client_auth: Whether to add the extended key usage clientAuth.
             public_key: Certify this key, for example of an HSM, and make none.
             hash_algorithm: Of this CA's signature; an ML-DSA CA has its own.

@@ -7,11 +7,14 @@ machine's clock, so that the end of each session of 4 seconds is waited for.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -43,19 +46,41 @@ TABLE = pyarrow.table({"n": [1, 2, 3]})
 def aws() -> Iterator[Emulator]:
     """The emulator with moto's S3 behind it, which refuses the keys of sessions that ended."""
     with Emulator(aws=True) as emulator:
-        emulator.client("s3").create_bucket(
-            Bucket="lake", CreateBucketConfiguration={"LocationConstraint": emulator.region}
-        )
+        for bucket in ("lake", "my-bucket"):
+            emulator.client("s3").create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": emulator.region}
+            )
         with emulator.enforcing_iam(), emulator.faults.short_lived(LIFE):
             yield emulator
     s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
-def options(aws: Emulator) -> dict[str, Any]:
+def config(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> RolesAnywhereConfig:
+    """Signs in to the emulator; S3 is found by the environment, as on the page."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", str(aws.aws_endpoint_url))
+    return RolesAnywhereConfig(**aws.set_up(policy=POLICY).config_arguments())
+
+
+@pytest.fixture
+def options(aws: Emulator, config: RolesAnywhereConfig) -> dict[str, Any]:
     """What s3fs takes."""
-    config = RolesAnywhereConfig(**aws.set_up(policy=POLICY).config_arguments())
     return {"session": aiobotocore_session(config), "endpoint_url": aws.aws_endpoint_url}
+
+
+def of_the_page(heading: str, **names: Any) -> Any:
+    """What the last line of docs/data-libraries.md's example below *heading* gives."""
+    page = Path(__file__).parents[2] / "docs" / "data-libraries.md"
+    pattern = rf"^## {heading}$.*?^```text\n(.*?)^```$"
+    found = re.search(pattern, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    tree = ast.parse(found[1])
+    last = tree.body.pop()
+    assert isinstance(last, ast.Expr)
+    # What is defined in a program's own file is pickled by its value.
+    namespace = {"__name__": "__main__", **names}
+    exec(compile(tree, str(page), "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), str(page), "eval"), namespace)
 
 
 def through_lives(aws: Emulator, work: Callable[[int], object]) -> None:
@@ -101,18 +126,25 @@ def test_ray(aws: Emulator, options: dict[str, Any], monkeypatch: pytest.MonkeyP
             found = ray.get([task.remote(f"lake/ray-{life}-{n}.parquet", files) for n in range(4)])
             assert [rows for _, rows in found] == [3] * 4
             assert os.getpid() not in {process for process, _ in found}
+            pyarrow.parquet.write_table(TABLE, "my-bucket/arrow.parquet", filesystem=files)
+            assert of_the_page("Ray", ray=ray, pyarrow=pyarrow, lake=files) == 3
 
         through_lives(aws, work)
     finally:
         ray.shutdown()
 
 
-def test_pyspark(aws: Emulator, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyspark(
+    aws: Emulator,
+    options: dict[str, Any],
+    config: RolesAnywhereConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Python workers of Spark get the session by pickle, and outlive its keys."""
     needs("pyspark")
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    from pyspark.sql import SparkSession
+    from pyspark.sql import Row, SparkSession
 
     def there_and_back(numbers: Any) -> Any:
         files = s3fs.S3FileSystem(**options)
@@ -134,6 +166,11 @@ def test_pyspark(aws: Emulator, options: dict[str, Any], monkeypatch: pytest.Mon
             found = numbers.mapPartitions(there_and_back).collect()
             assert [number for _, number in found] == list(range(4 * life, 4 * life + 4))
             assert os.getpid() not in {process for process, _ in found}
+            names = {"s3fs": s3fs, "aiobotocore_session": aiobotocore_session, "config": config}
+            rows = [Row(name=f"{life}-{n}", content=b"%d" % n) for n in range(2)]
+            uploaded = of_the_page("PySpark", spark=spark, rows=rows, **names)
+            assert uploaded == [row.name for row in rows]
+            assert s3fs.S3FileSystem(**options).cat(f"my-bucket/{life}-1") == b"1"
 
         through_lives(aws, work)
     finally:
