@@ -16,7 +16,7 @@ import logging  # noqa: F401 - what registers later is run first before a fork: 
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 LONGEST_WAIT = 5.0
@@ -63,16 +63,23 @@ class Guard:
     A fork waits until it is free. In the child it is free too, and its `generation` is
     another: handles of an earlier generation are the parent's, to be neither used nor
     closed there. `local_work` may be nested in it, but not the other way round.
+
+    Args:
+        leave: Called within, before a fork that cuts no use of the handles in two: for what
+            must not be in a child, even if it is not used there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, leave: Callable[[], object] = lambda: None) -> None:
+        self._leave = leave
         self._lock = threading.RLock()
+        self._within = 0
         self.generation = 0
         """Changes in each child."""
         _guards.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
+        self._within += 1
 
     def __exit__(
         self,
@@ -80,11 +87,13 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._within -= 1
         self._lock.release()
 
     def before_fork(self) -> None:
         """Wait until no other thread is within."""
-        self._lock.acquire(timeout=LONGEST_WAIT)
+        if self._lock.acquire(timeout=LONGEST_WAIT) and not self._within:
+            self._leave()
 
     def after_fork_in_parent(self) -> None:
         """Go on as before."""
@@ -97,7 +106,7 @@ class Guard:
         try:
             self._lock.release()
         except RuntimeError:  # it is held by a thread that is not here
-            self._lock = threading.RLock()
+            self._lock, self._within = threading.RLock(), 0
 
 
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()

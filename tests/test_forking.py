@@ -297,6 +297,22 @@ def test_a_fork_within_a_guard_of_its_own_thread() -> None:
     assert is_free(guard)
 
 
+def test_handles_that_are_left_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What leaves them runs in the parent, within; not where a use would be cut in two."""
+    left: list[bool] = []
+    guard = forking.Guard(leave=lambda: left.append(is_free(guard)))
+
+    assert in_child(lambda: left == [False])
+    assert left == [False]
+    with guard, guard:
+        assert in_child(lambda: left == [False])
+    monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)
+    with within(guard, until=threading.Event()):
+        assert in_child(lambda: left == [False] and in_child(lambda: left == [False, False]))
+
+    assert left == [False]
+
+
 def test_a_fork_that_waited_for_a_guard_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handle that does not answer keeps no fork for ever; the child's guard is a new one."""
     monkeypatch.setattr(forking, "LONGEST_WAIT", 0.02)

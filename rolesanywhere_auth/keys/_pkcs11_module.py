@@ -144,7 +144,7 @@ class Module:
         jitter: Callable[[], float] = random,  # noqa: S311 - spreads retries, no secret
     ) -> None:
         self.path = path
-        self.guard = Guard()
+        self.guard = Guard(leave=self._leave)
         self.lib: Any = None
         self.tokens: dict[object, Any] = {}
         """`_pkcs11_token.OpenToken` by its identity; emptied when handles lose their meaning."""
@@ -197,6 +197,11 @@ class Module:
                 with contextlib.suppress(pkcs11.PKCS11Error):
                     self.lib.finalize()
 
+    def _leave(self) -> None:
+        """End what a child would share with this process: see `_shares_its_connection`."""
+        if self._generation == self.guard.generation and _shares_its_connection(self.path):
+            self.stop()
+
     def restart(self) -> None:
         """Have it look for slots and tokens anew, at the cost of all sessions.
 
@@ -235,12 +240,30 @@ class Module:
             return True
 
 
+def _has_tpm2_pkcs11(path: str) -> bool:
+    """Whether the module is tpm2-pkcs11, or p11-kit's proxy, which may have it among others."""
+    return "tpm2_pkcs11" in path or path == _PROXY
+
+
+def _shares_its_connection(path: str) -> bool:
+    """Whether a child speaks on the parent's line, and hangs up for both when it starts anew.
+
+    tpm2-pkcs11 (seen with 1.9) does: it keeps an open connection to the TPM with sessions and
+    keys in it, which C_Finalize removes, in whichever process.
+    """
+    if path != _PROXY:
+        return _has_tpm2_pkcs11(path)
+    with contextlib.suppress(OSError):  # another system than Linux, where it is not to be had
+        return b"tpm2_pkcs11" in Path("/proc/self/maps").read_bytes()
+    return False
+
+
 def _databases(path: str) -> tuple[object, ...]:
     """The state of what tpm2-pkcs11 (seen with 1.9) reads only when it starts: certificates, keys.
 
     Its folders are those of its documentation, doc/INITIALIZING.md.
     """
-    if path != _PROXY and "tpm2_pkcs11" not in path:
+    if not _has_tpm2_pkcs11(path):
         return ()
     folders = (os.environ.get("TPM2_PKCS11_STORE", ""), "~/.tpm2_pkcs11", "/etc/tpm2_pkcs11")
     found: list[object] = []

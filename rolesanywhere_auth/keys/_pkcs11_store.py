@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rolesanywhere_auth.errors import (
@@ -76,7 +75,7 @@ class PKCS11Store:
                 f"{self.uri}: pin-source names a command, which is not run here. Write the path of "
                 "a file, or pass a callable as passphrase."
             )
-        self._pin_source = _reference(self.uri.pin_source)
+        self._pin_source = _reference(self.uri.pin_source, source=str(self.uri))
         require_library()
         self._passphrase = passphrase
         self._found: Module | None = None
@@ -221,9 +220,11 @@ class PKCS11Store:
         if self.uri.pin_value is not None:
             return self.uri.pin_value.encode("utf-8", "surrogateescape") or None
         if self._pin_source is not None:
-            return reveal(self._pin_source)
-        if self.uri.pin_source is not None:
-            return _read_pin(self.uri.pin_source, source=self.source)
+            try:
+                return reveal(self._pin_source)
+            except PassphraseError as error:
+                text = f"{self.source}: pin-source: {error}"
+                raise PassphraseError(text, source=self.source) from error
         return reveal(self._passphrase)
 
     def _error(self, kind: type[IdentityError], text: str) -> IdentityError:
@@ -233,26 +234,10 @@ class PKCS11Store:
         return f"<PKCS11Store {self.source}>"
 
 
-def _reference(pin_source: str | None) -> SecretReference | None:
-    """A secret kept elsewhere than in a file, which RFC 7512 leaves open."""
-    kind = (pin_source or "").partition(":")[0]
-    if pin_source is None or kind not in ("env", "credential", "fd", "keyring", "prompt"):
+def _reference(pin_source: str | None, *, source: str) -> SecretReference | None:
+    """A file; or a secret kept elsewhere, which RFC 7512 leaves open."""
+    if pin_source is None:
         return None
-    return SecretReference(pin_source, name="pin-source")
-
-
-def _read_pin(text: str, *, source: str) -> bytes | None:
-    path = Path(text.removeprefix("file:").replace("//", "/", 1)).expanduser()
-    try:
-        pin = path.read_bytes()
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PassphraseError(
-            f"{source}: cannot read the PIN from {path}: {reason}. Check pin-source, and that this "
-            "process may read the file.",
-            source=source,
-        ) from error
-    if mode & 0o044:
-        logger.warning("%s: others may read this file, which has a PIN: chmod 600.", path)
-    return pin.removesuffix(b"\n").removesuffix(b"\r") or None
+    if pin_source.partition(":")[0] not in ("env", "credential", "fd", "keyring", "prompt"):
+        pin_source = f"file:{pin_source.removeprefix('file:')}"
+    return SecretReference(pin_source, name=f"{source}: pin-source")

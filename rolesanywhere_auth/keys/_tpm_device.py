@@ -26,8 +26,8 @@ _PAUSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(0.1,) * 30)
 
 _NO_FORK = (
     "{}: a forked process cannot reach it, as its parent did so before, and GLib's connection to "
-    "D-Bus does not survive that. Use the kernel's resource manager (device:/dev/tpmrm0), or sign "
-    "in after the fork only."
+    "D-Bus does not survive that. Use the kernel's resource manager (device:/dev/tpmrm0), have a "
+    "process of its own reach this one (cmd:tpm2_send -T {}), or sign in after the fork only."
 )
 _HIERARCHIES = {
     0x40000001: "OWNER",
@@ -210,7 +210,7 @@ class Device:
     def _open(self) -> Context:
         if self._context is not None and self._generation != self._guard.generation:
             if self._managed_by_dbus:
-                raise SigningError(_NO_FORK.format(self.name), source=self.name)
+                raise SigningError(_NO_FORK.format(self.name, self._tcti), source=self.name)
             self._context = None  # the parent's, to be neither used nor closed
         if self._context is None:
             from tpm2_pytss import ESAPI

@@ -7,18 +7,26 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from rolesanywhere_auth import RolesAnywhereConfig, RolesAnywhereCredentials
-from rolesanywhere_auth.keys import check_signature
+from rolesanywhere_auth.keys import Signer, check_signature
+from rolesanywhere_auth.keys.pkcs11 import PKCS11Signer
 from rolesanywhere_auth.keys.tpm import TPMSigner
 from rolesanywhere_auth.testing import Emulator
 
 PARENT = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|decrypt"
 HANDLE = "0x81000001"
+PIN = "739182"
+MODULE = next(Path("/usr/lib").glob("*/libtpm2_pkcs11.so*"))
+TOKEN = f"pkcs11:token=prod;object=app?module-path={MODULE}"
+
+
+PASSPHRASES = {f"tpm:{HANDLE}": "pw", TOKEN: PIN}
 
 
 def run(*command: str) -> None:
@@ -45,17 +53,30 @@ def make_keys() -> dict[str, Any]:
     }
 
 
-def check(signer: TPMSigner) -> None:
+def make_token() -> Any:
+    """The public key of tpm2-pkcs11's token, whose private key is in the TPM."""
+    os.environ["TPM2_PKCS11_STORE"] = str(Path.cwd())
+    os.environ["TPM2_PKCS11_TCTI"] = "device:/dev/tpmrm0"
+    run("tpm2_ptool", "init")
+    run("tpm2_ptool", "addtoken", "--pid=1", "--label=prod", f"--userpin={PIN}", "--sopin=1234")
+    run(
+        "tpm2_ptool", "addkey", "--label=prod", "--algorithm=ecc256", "--key-label=app",
+        f"--userpin={PIN}",
+    )  # fmt: skip
+    return PKCS11Signer(TOKEN, passphrase=PIN).public_key()
+
+
+def check(signer: Signer) -> None:
     """Sign, and verify that."""
     check_signature(signer.public_key(), signer.sign(b"data"), b"data", source="guest")
 
 
-def check_everywhere(signers: list[TPMSigner]) -> None:
+def check_everywhere(signers: Sequence[Signer]) -> None:
     """In threads, while the process forks, and in the children."""
     done: list[None] = []
 
     def work() -> None:
-        for _ in range(10):
+        for _ in range(5):
             for signer in signers:
                 check(signer)
         done.append(None)
@@ -81,7 +102,7 @@ def check_everywhere(signers: list[TPMSigner]) -> None:
 def main() -> None:
     """Say what worked, on the console."""
     os.chdir(tempfile.mkdtemp())
-    keys = make_keys()
+    keys = {**make_keys(), TOKEN: make_token()}
     del os.environ["TPM2TOOLS_TCTI"]  # what finds the device by itself
     with Emulator() as emulator:
         setup = emulator.set_up()
@@ -92,14 +113,14 @@ def main() -> None:
                 "certificate": leaf.certificate_pem,
                 "certificate_chain": None,
                 "private_key": reference,
-                "passphrase": "pw" if reference.startswith("tpm:") else None,
+                "passphrase": PASSPHRASES.get(reference),
             }
             credentials = RolesAnywhereCredentials(RolesAnywhereConfig(**arguments))
             assert credentials.get_frozen_credentials().access_key
             sys.stdout.write(f"signed in with {reference}\n")
     signers = [TPMSigner(f"tpm:{HANDLE}", passphrase="pw"), TPMSigner("file.pem")]
     assert {each._device.name for each in signers} == {"the TPM (device:/dev/tpmrm0)"}
-    check_everywhere(signers)
+    check_everywhere([*signers, PKCS11Signer(TOKEN, passphrase=PIN)])
     sys.stdout.write("signed in threads and children\n")
 
 

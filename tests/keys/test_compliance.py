@@ -125,11 +125,11 @@ def forked(work: Callable[[], None]) -> int:
         os._exit(1)
 
 
-def test_threads_and_forks(backend: Backend, place: Place) -> None:
-    """Threads sign while the process forks; so do the children, where the store lets them."""
+def test_threads_and_forks(place: Place) -> None:
+    """Threads sign while the process forks; so do the children."""
     source = source_of(place)
     identity = source.current(now=now())
-    number, each = backend.threads
+    number, each = 8, 200
     begun = threading.Barrier(number + 1)
 
     def sign() -> None:
@@ -143,8 +143,7 @@ def test_threads_and_forks(backend: Backend, place: Place) -> None:
 
     threads, failures = in_threads(number, sign)
     begun.wait()
-    in_child = sign_in_child if backend.forks else lambda: None
-    children = [forked(in_child) for _ in range(4 if hasattr(os, "fork") else 0)]
+    children = [forked(sign_in_child) for _ in range(4 if hasattr(os, "fork") else 0)]
     statuses = [os.waitpid(child, 0)[1] for child in children]
     for thread in threads:
         thread.join(120)

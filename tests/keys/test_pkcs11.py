@@ -12,7 +12,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,50 @@ def test_p11_kit_is_the_default(
     assert "module" not in signer.source
 
 
+def in_child(work: Callable[[], object]) -> int:
+    """How a forked child ends that does *work*."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(("name", "times"), [("softhsm", 2), ("libtpm2_pkcs11", 3)])
+def test_a_connection_that_a_child_would_share(shop: Shop, name: str, times: int) -> None:
+    """tpm2-pkcs11 is ended before a fork, and so the parent logs in again; no other module is."""
+    uri = f"pkcs11:token=prod;object=app?module-path={adapter(name)}"
+    signer = PKCS11Signer(uri, passphrase=PIN)
+    check(signer)
+    assert in_child(lambda: check(signer)) == 0
+    check(signer)
+
+    assert logins() == ["1"] * times
+    assert in_child(stop_modules) == 0
+    stop_modules()
+    assert in_child(lambda: None) == 0  # there is nothing to end
+
+
+def test_p11_kit_may_have_such_a_connection(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If tpm2-pkcs11 is loaded, as far as the system tells; else p11-kit is left alone."""
+    shares = _pkcs11_module._shares_its_connection
+    here = ctypes.CDLL(adapter("libtpm2_pkcs11"))
+    assert here is not None
+    assert shares(_pkcs11_module._PROXY)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: b"/usr/lib/libsofthsm2.so")
+    assert not shares(_pkcs11_module._PROXY)
+
+    def missing(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", missing)
+    assert not shares(_pkcs11_module._PROXY)
+
+
 def test_something_else_uses_the_module(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that another part of the process has started is used, and goes on for both."""
     other = ctypes.CDLL(MODULE)
@@ -311,7 +355,7 @@ def test_a_pin_file_for_all_to_read(
 
     check(PKCS11Signer(reference(query=f"&pin-source={file}")))
 
-    assert f"{file}: others may read this file" in caplog.text
+    assert f"file:{file}: others than its owner may read this secret" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -319,7 +363,11 @@ def test_a_pin_file_for_all_to_read(
     [
         ("", None, "asks for a PIN, and none was given"),
         ("&pin-value=", None, "asks for a PIN, and none was given"),
-        ("&pin-source=/no/such/file", None, "cannot read the PIN from /no/such/file: No such"),
+        (
+            "&pin-source=/no/such/file",
+            None,
+            ": pin-source: file:/no/such/file: No such",
+        ),
         ("", b"\xff\xfe", "not UTF-8"),
     ],
 )

@@ -821,6 +821,29 @@ except SigningError as error:
 """
 
 
+FORKED = """
+import os, sys
+from rolesanywhere_auth.keys import check_signature
+from rolesanywhere_auth.keys.tpm import TPMSigner
+
+def check():
+    check_signature(signer.public_key(), signer.sign(b"x"), b"x", source="test")
+
+signer = TPMSigner(sys.argv[1])
+check()
+for _ in range(4):
+    child = os.fork()
+    if not child:
+        try:
+            check()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    check()
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
 def test_under_a_resource_manager(own: SoftTPM, tmp_path: Path) -> None:
     """The key used last stays loaded, others take turns with it; a fork is told what is wrong."""
     parent = own.parent()
@@ -852,6 +875,14 @@ def test_under_a_resource_manager(own: SoftTPM, tmp_path: Path) -> None:
             text=True,
             timeout=60,
         )
+        # what the error tells to do
+        environment["TPM2TOOLS_TCTI"] = "cmd:tpm2_send -T tabrmd:bus_type=session"
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FORKED, paths[0]],
+            env=environment,
+            check=True,
+            timeout=60,
+        )
     finally:
         for process in (manager, bus):
             process.terminate()
@@ -862,6 +893,7 @@ def test_under_a_resource_manager(own: SoftTPM, tmp_path: Path) -> None:
     said = done.stdout.splitlines()
     assert len(said) == 3
     assert all("Use the kernel's resource manager" in each for each in said)
+    assert all("(cmd:tpm2_send -T tabrmd:bus_type=session)" in each for each in said)
 
 
 @pytest.mark.extended
@@ -871,5 +903,6 @@ def test_the_kernels_resource_manager(repository: Path) -> None:
 
     said = subprocess.run([script, sys.executable], stdout=subprocess.PIPE, check=True).stdout
 
-    for line in (b"in with tpm:0x81000001", b"in with file.pem", b"in threads and children"):
-        assert b"signed " + line in said
+    places = (b"with tpm:0x81000001", b"with file.pem", b"with pkcs11:token=prod")
+    for line in (*places, b"threads and children"):
+        assert b"signed in " + line in said

@@ -54,10 +54,6 @@ class Backend(Protocol):
     """Of `CertificateAuthority.issue`; the first, a fast one, where the kind does not matter."""
     extended: ClassVar[bool]
     """Too heavy for every run, or needs more than the distributions bring."""
-    forks: ClassVar[bool]
-    """Whether children of a fork can use it. It has to survive a fork in any case."""
-    threads: ClassVar[tuple[int, int]]
-    """How many, and how many signatures each; (8, 200), but for the slowest stores."""
 
     @staticmethod
     def missing() -> Sequence[str]:

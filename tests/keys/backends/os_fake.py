@@ -24,8 +24,6 @@ class FakeStore:
 
     key_types: ClassVar = ("ec-p256", "rsa-2048", "ec-p384", "ec-p521")
     extended = False
-    forks = True
-    threads = (8, 50)
     module: ClassVar[ModuleType]
     """The library's, whose ``system`` is replaced."""
     entry: ClassVar[Any]

@@ -89,8 +89,6 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-4096")
     extended: ClassVar = False
-    forks: ClassVar = True
-    threads: ClassVar = (8, 200)
 
     @staticmethod
     def missing() -> list[str]:

@@ -121,8 +121,6 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "rsa-2048", "ec-p384")
     extended: ClassVar = False
-    forks: ClassVar = True
-    threads: ClassVar = (8, 200)
 
     @staticmethod
     def missing() -> list[str]:

@@ -169,8 +169,6 @@ class TPMStore:
 
     key_types: ClassVar[tuple[str, ...]] = ("ec-p256", "rsa-2048")
     extended: ClassVar = False
-    forks: ClassVar = True
-    threads: ClassVar = (8, 200)
 
     @staticmethod
     def missing() -> tuple[str, ...]:

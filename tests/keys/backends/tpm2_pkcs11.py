@@ -34,9 +34,6 @@ class Store:
     # No P-384: pkcs11-tool 0.23 cannot read its public key from here.
     key_types: ClassVar = ("ec-p256", "rsa-2048")
     extended: ClassVar = True
-    # The resource manager is reached by GLib's D-Bus, which does not work in a child.
-    forks: ClassVar = False
-    threads: ClassVar = (8, 200)
 
     @staticmethod
     def missing() -> list[str]:
@@ -85,7 +82,8 @@ class Store:
         return {
             "DBUS_SESSION_BUS_ADDRESS": self.bus,
             "TPM2TOOLS_TCTI": "tabrmd:bus_type=session",
-            "TPM2_PKCS11_TCTI": "tabrmd:bus_type=session",
+            # by a process of its own, as GLib's D-Bus would not work in a forked child
+            "TPM2_PKCS11_TCTI": "cmd:tpm2_send -T tabrmd:bus_type=session",
             "TPM2_PKCS11_STORE": f"{self.folder}/store",
             "TPM2_PKCS11_LOG_LEVEL": "0",
             "TSS2_LOG": "all+NONE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -12,8 +12,6 @@ from backends.swtpm import TPMStore
 
 class Store(TPMStore):
     """``openssl genpkey`` makes them."""
-
-    threads: ClassVar = (8, 50)  # a signature is the same as with the files of tpm_tools
 
     def new_key(self, key_type: str, password: str) -> tuple[str, Any]:
         family, _, size = key_type.rpartition("-")
