@@ -17,7 +17,7 @@ SECTIONS = {
     "hotpath": ("hotpath.hot_path", 40, 3),
     "memory": ("memory.memory", 7, 3),
     "renewal": ("renewal.renewals", 3, 1),
-    "asyncio": ("loops.loops", 3, 1),
+    "asyncio": ("loops.loops", 5, 2),
     "faults": ("faults.faults", 1, 1),
     "emulator": ("emulator.emulators", 7, 3),
     "keys": ("keystores.key_stores", 15, 3),

@@ -12,7 +12,8 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
@@ -195,13 +196,22 @@ def loops(found: Stage, *, rounds: int) -> list[Budget]:
                     seen = asyncio.run(_across(name, state, found, server))
                     runs.setdefault(name, []).append(seen)
             _table(f"{TASKS} tasks, a renewal that takes {DELAY:g} s, {title}", runs)
+            noise = min(each.stall for each in runs[STATIC])
             if state != "none":
                 stalls = [each.stall for each in runs[OURS]]
-                budgets.append(budget(f"asyncio, {title}: stand-still", stalls, LIMIT, unit="ms"))
+                budgets.append(_least(f"asyncio, {title}: stand-still", stalls, noise))
             if state == "advisory":
                 longest = [each.longest for each in runs[OURS]]
-                budgets.append(budget(f"asyncio, {title}: call", longest, LIMIT, unit="ms"))
+                budgets.append(_least(f"asyncio, {title}: call", longest, noise))
     return budgets
+
+
+def _least(name: str, figures: Sequence[float], noise: float) -> Budget:
+    """What a renewal does each time shows in all rounds, what a machine's host does in some."""
+    if noise > LIMIT:
+        print(f"{name}: this machine is too noisy to tell")
+    limit = LIMIT if noise <= LIMIT else None
+    return replace(budget(name, figures, limit, unit="ms"), value=min(figures))
 
 
 async def _warmed_up(found: Stage, server: Server) -> None:
@@ -213,11 +223,12 @@ async def _warmed_up(found: Stage, server: Server) -> None:
 
 def _table(title: str, runs: dict[str, list[Seen]]) -> None:
     print(f"\n{title}\n{'-' * len(title)}")
-    columns = ("loop stands still", "longest call", "CreateSession", "calls")
+    columns = ("loop stands still", "at least", "longest call", "CreateSession", "calls")
     print(f"{'':<32}" + "".join(f"{column:>20}" for column in columns))
     for name, found in runs.items():
         figures = (
             f"{median(each.stall for each in found):,.1f} ms",
+            f"{min(each.stall for each in found):,.1f} ms",
             f"{median(each.longest for each in found):,.1f} ms",
             f"{median(each.requests for each in found):g}",
             f"{median(each.calls for each in found):,.0f}",

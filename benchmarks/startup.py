@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import product
 from statistics import median
 
 from benchmarks.stage import Stage
@@ -114,12 +115,13 @@ def _start(
 
 
 def starts(found: Stage, *, rounds: int) -> list[Budget]:
-    """Print the start-up times; the budgets against the peer."""
+    """Print the start-up times; the budgets against the peer, used as its documentation says."""
     budgets = []
     for client, limit in ((False, 0.72), (True, 0.80)):
-        for key_type, endpoint in (("ec-p256", True), ("ec-p256", False), ("rsa-2048", True)):
+        for key_type, endpoint in product(("ec-p256", "rsa-2048"), (False, True)):
             what, samples = _start(found, key_type, endpoint=endpoint, client=client, rounds=rounds)
-            budgets.append(budget(f"{what} / peer", ratios(samples, OURS, PEER), limit))
+            promised = None if endpoint else limit
+            budgets.append(budget(f"{what} / peer", ratios(samples, OURS, PEER), promised))
             over = median(samples[OURS]) - median(samples[STATIC])
             print(f"{OURS} over {STATIC}: {over:+.1f} ms")
     return budgets

@@ -22,24 +22,21 @@ class Budget:
 
     name: str
     value: float
-    limit: float
+    limit: float | None
+    """None where nothing is promised, and the figure is shown beside others that are."""
     spread: tuple[float, float]
     """First and third quartile."""
     unit: str = ""
-
-    @property
-    def met(self) -> bool:
-        """Whether the limit was kept."""
-        return self.value <= self.limit
 
     def line(self) -> str:
         """As it is printed."""
         low, high = self.spread
         unit = f" {self.unit}" if self.unit else ""
-        return (
-            f"{self.name:<66} {self.value:7.2f}{unit:<3} ({low:.2f} to {high:.2f})"
-            f"   <= {self.limit:.2f}{unit:<3}  {'met' if self.met else 'NOT MET'}"
-        )
+        figure = f"{self.name:<66} {self.value:7.2f}{unit:<3} ({low:.2f} to {high:.2f})"
+        if self.limit is None:
+            return f"{figure}   no limit"
+        met = self.value <= self.limit
+        return f"{figure}   <= {self.limit:.2f}{unit:<3}  {'met' if met else 'NOT MET'}"
 
 
 def measure(
@@ -74,7 +71,7 @@ def quartiles(figures: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def budget(name: str, figures: Sequence[float], limit: float, *, unit: str = "") -> Budget:
+def budget(name: str, figures: Sequence[float], limit: float | None, *, unit: str = "") -> Budget:
     """The median of *figures* against *limit*."""
     return Budget(name, median(figures), limit, quartiles(figures), unit)
 

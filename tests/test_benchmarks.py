@@ -46,6 +46,7 @@ def test_a_budget_says_whether_the_median_meets_the_limit() -> None:
     """One slow round does not break a budget, and a slow median does."""
     assert table.budget("x", [0.1, 0.2, 9.0], 0.5).line().endswith(" met")
     assert table.budget("x", [0.1, 0.7, 0.8], 0.5).line().endswith("NOT MET")
+    assert table.budget("x", [0.1, 0.7, 0.8], None).line().endswith("no limit")
 
 
 def test_a_section_shows_every_contender_with_its_ratio() -> None:
