@@ -23,6 +23,7 @@ from cryptography.x509 import InvalidVersion
 from rolesanywhere_auth._der import OCTET_STRING, SEQUENCE, DERError, Reader, context, encode
 from rolesanywhere_auth.errors import PassphraseError
 from rolesanywhere_auth.keys import unsupported_key
+from rolesanywhere_auth.keys._pkcs8 import decrypt
 
 logger = logging.getLogger("rolesanywhere_auth.certificates")
 
@@ -47,16 +48,42 @@ def open_pkcs12(
         PassphraseError: It does not open with this passphrase, nor without one.
         UnsupportedKeyError: It holds a key of an unknown kind.
     """
-    rest, keys = _cut_out_keys(data) if passphrase else (data, [])
-    bundle, opened_by = _load(rest, passphrase, source=source)
-    if keys and opened_by is None:  # then the key is encrypted with the empty passphrase
-        bundle, _ = _load(data, None, source=source)
+    rest, keys = _cut_out_keys(data)
+    bundle = _load(rest, passphrase, source=source) if passphrase else None
+    if bundle is None:
+        bundle, keys = _open_without(data, rest, keys, source=source)
+        if bundle is None:
+            raise PassphraseError(f"{source}: {_CLOSED[bool(passphrase)]}", source=source)
+        if passphrase:
+            logger.debug("%s has no passphrase; the one given is not needed.", source)
     found = [bundle.cert, *bundle.additional_certs]
     certificates = [each.certificate.public_bytes(Encoding.DER) for each in found if each]
     if bundle.key is not None:
         plain = bundle.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         keys = [("PRIVATE KEY", plain)]
     return certificates, keys
+
+
+_CLOSED = (
+    "this PKCS#12 file needs a passphrase, and none was given: pass passphrase=…",
+    (
+        "the passphrase does not open this PKCS#12 file (or the file is damaged, or encrypted in "
+        "a way that cannot be read here)."
+    ),
+)
+
+
+def _open_without(
+    data: bytes, rest: bytes, keys: list[LabelledKey], *, source: str
+) -> tuple[pkcs12.PKCS12KeyAndCertificates | None, list[LabelledKey]]:
+    """The bundle and its plain keys, if these are not encrypted, or with the empty passphrase."""
+    opened = [
+        ("PRIVATE KEY", plain)
+        for label, der in keys
+        if (plain := der if label == "PRIVATE KEY" else decrypt(der, b""))
+    ]
+    bundle = _load(rest, b"", source=source) if len(opened) == len(keys) else None
+    return (bundle, opened) if bundle else (_load(data, None, source=source), [])
 
 
 def _cut_out_keys(data: bytes) -> tuple[bytes, list[LabelledKey]]:
@@ -107,24 +134,10 @@ def _data(content: bytes) -> bytes:
 
 def _load(
     data: bytes, passphrase: bytes | None, *, source: str
-) -> tuple[pkcs12.PKCS12KeyAndCertificates, bytes | None]:
-    """The bundle, and the passphrase that opened it."""
-    attempts = [None] if passphrase is None else [passphrase, None]
-    for attempt in attempts:
-        try:
-            bundle = pkcs12.load_pkcs12(data, attempt)
-        except UnsupportedAlgorithm as error:
-            raise unsupported_key(f"a key of an unknown kind ({error})", source=source) from error
-        except (ValueError, InternalError, InvalidVersion):
-            continue
-        if attempt is not passphrase:
-            logger.debug("%s has no passphrase; the one given is not needed.", source)
-        return bundle, attempt
-    if passphrase is None:
-        text = "this PKCS#12 file needs a passphrase, and none was given: pass passphrase=…"
-    else:
-        text = (
-            "the passphrase does not open this PKCS#12 file (or the file is damaged, or "
-            "encrypted in a way that cannot be read here)."
-        )
-    raise PassphraseError(f"{source}: {text}", source=source)
+) -> pkcs12.PKCS12KeyAndCertificates | None:
+    try:
+        return pkcs12.load_pkcs12(data, passphrase)
+    except UnsupportedAlgorithm as error:
+        raise unsupported_key(f"a key of an unknown kind ({error})", source=source) from error
+    except (ValueError, InternalError, InvalidVersion):
+        return None

@@ -15,7 +15,13 @@ from rolesanywhere_auth._durations import session_seconds, timeout_seconds
 from rolesanywhere_auth._mappings import instance_properties, proxies
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
-from rolesanywhere_auth.secrets import MASK, Passphrase, SecretReference, looks_like_content
+from rolesanywhere_auth.secrets import (
+    MASK,
+    Passphrase,
+    SecretReference,
+    looks_like_content,
+    refuse_content,
+)
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.keys import Signer
@@ -284,10 +290,13 @@ def _check_source(name: str, value: object) -> None:
             f"{name} must be a path or the content as bytes, not "
             + ("empty" if isinstance(value, str | bytes) else type(value).__name__)
         )
-    if isinstance(value, str) and "-----BEGIN" not in value and looks_like_content(value):
+    if isinstance(value, str) and "-----BEGIN" in value:
+        return
+    text = os.fspath(value)
+    if isinstance(text, str) and looks_like_content(text):
         raise ConfigurationError(
             f"{name} is taken for a path, but looks like the content of a key or certificate "
-            f"({len(value)} characters, not shown). Pass a PEM with its -----BEGIN line, or bytes; "
+            f"({len(text)} characters, not shown). Pass a PEM with its -----BEGIN line, or bytes; "
             "decode base64 first"
         )
 
@@ -361,15 +370,17 @@ def _check_verify(value: object) -> None:
     if value is not None and not isinstance(value, bool | str | os.PathLike):
         raise ConfigurationError(
             "verify must be True, the path of a CA bundle, None (what botocore would use) or "
-            f"False, not {value!r}"
+            f"False, not {type(value).__name__}"
         )
+    refuse_content(value, name="verify")
 
 
 def _check_cache(value: object) -> None:
     if value is not None and not isinstance(value, bool | str | os.PathLike):
         raise ConfigurationError(
-            f"cache must be True, the path of a folder, or None, not {value!r}"
+            f"cache must be True, the path of a folder, or None, not {type(value).__name__}"
         )
+    refuse_content(value, name="cache")
 
 
 def _check_max_attempts(value: object) -> None:

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from rolesanywhere_auth.config import check_endpoint
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError, TransportError
-from rolesanywhere_auth.secrets import MASK
+from rolesanywhere_auth.secrets import MASK, refuse_content
 from rolesanywhere_auth.signing import SERVICE
 
 if TYPE_CHECKING:
@@ -150,14 +150,19 @@ def verification(config: Line, session: Session) -> bool | str:
         chosen = _variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     if not chosen:
         return True
-    path = Path(chosen).expanduser()
-    if not path.is_file():
+    refuse_content(chosen, name="the CA bundle (of AWS_CA_BUNDLE …)")
+    path = Path(chosen)
+    try:
+        path = path.expanduser()
+        if path.is_file():
+            return str(path)
         fault = "is no file" if path.exists() else "does not exist"
-        raise ConfigurationError(
-            f"the CA bundle {path} {fault}; see verify, AWS_CA_BUNDLE, the profile's ca_bundle "
-            "and REQUESTS_CA_BUNDLE"
-        )
-    return str(path)
+    except (OSError, RuntimeError) as error:  # a folder that is not ours, nobody's home
+        fault = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise ConfigurationError(
+        f"the CA bundle {path} {fault}; see verify, AWS_CA_BUNDLE, the profile's ca_bundle "
+        "and REQUESTS_CA_BUNDLE"
+    )
 
 
 def no_answer(endpoint: str, error: Exception, *, distrust: bool) -> TransportError:

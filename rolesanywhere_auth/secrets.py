@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,20 @@ def looks_like_content(text: str) -> bool:
     bare = text.strip().rstrip("=")
     plain = bare.replace("+", "").replace("/", "").replace(" ", "")
     return len(bare) >= 60 and not bare.startswith("/") and plain.isalnum() and plain.isascii()
+
+
+def refuse_content(value: object, *, name: str) -> None:
+    """Refuse what is given as the path *name*, but looks like a key or certificate.
+
+    Raises:
+        ConfigurationError: It does; the message does not show it.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if isinstance(text, str) and looks_like_content(text):
+        raise ConfigurationError(
+            f"{name} is a path, but looks like the content of a key or certificate "
+            f"({len(text)} characters, not shown). Write it to a file, and give its path"
+        )
 
 
 def reveal(passphrase: Passphrase | None) -> bytes | None:
@@ -147,6 +162,8 @@ class SecretReference:
         self._kind = kind
         self._text = text
         self._kept: Kept | None = None
+        if kind == "file":
+            refuse_content(text, name=name)
         if kind in _PATTERNS and re.fullmatch(_PATTERNS[kind], text, re.DOTALL) is None:
             raise ConfigurationError(f"{name}: {_KINDS[kind]}, not {reference!r}")
 

@@ -8,6 +8,8 @@ import copy
 import inspect
 import pickle
 import re
+import traceback
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -270,6 +272,19 @@ def test_no_endpoint_breaks_it(url: str) -> None:
     """Any URL is accepted or an EndpointError, never another error."""
     with contextlib.suppress(EndpointError):
         assert config_of(endpoint_url=url).endpoint_url == url
+
+
+@pytest.mark.parametrize("name", ["verify", "cache", "certificate", "private_key"])
+@pytest.mark.parametrize("wrap", [str, Path, str.encode], ids=["str", "path", "bytes"])
+def test_content_in_the_place_of_a_path_is_not_shown(name: str, wrap: Callable[[str], Any]) -> None:
+    """A PEM, or its base64 alone, given as a path is in no message and no representation."""
+    body = "\n".join(["c2VjcmV0" * 8] * 3)
+    for text in (f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n", body):
+        try:
+            shown = repr(config_of(**{name: wrap(text)}))
+        except ConfigurationError as error:
+            shown = "".join(traceback.format_exception(error))
+        assert "c2VjcmV0" not in shown
 
 
 @pytest.mark.parametrize("verify", [None, ""])

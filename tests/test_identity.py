@@ -287,8 +287,13 @@ def test_pkcs12(pki: PKI, kind: str, how: str) -> None:
     assert caught.value.source == str(path)
 
 
+OLD = ("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "SHA1")
+
+
 @pytest.mark.parametrize(
-    "arguments", [("-keypbe", "NONE", "-certpbe", "NONE", "-nomac"), ()], ids=["plain", "empty"]
+    "arguments",
+    [("-keypbe", "NONE", "-certpbe", "NONE", "-nomac"), (), OLD],
+    ids=["plain", "empty", "empty, old ciphers"],
 )
 @pytest.mark.parametrize("passphrase", [None, "", b"", "needless"], ids=repr)
 def test_pkcs12_without_passphrase(pki: PKI, arguments: tuple[str, ...], passphrase: Any) -> None:
@@ -296,6 +301,28 @@ def test_pkcs12_without_passphrase(pki: PKI, arguments: tuple[str, ...], passphr
     data = bundle(pki, "p256", *arguments, passphrase="")
 
     assert_whole(Identity.load(data, passphrase=passphrase, now=NOW), pki, "p256")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passphrase"),
+    [((), PASSPHRASE), (("-keypbe", "NONE", "-certpbe", "NONE", "-nomac"), ""), ((), "")],
+    ids=["passphrase", "plain", "empty passphrase"],
+)
+def test_pkcs12_rsa_is_not_validated(
+    pki: PKI, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], passphrase: str
+) -> None:
+    """``cryptography`` sees no key in a PKCS#12, as it would validate it for 40 ms and more."""
+    data = bundle(pki, "rsa", *arguments, passphrase=passphrase)
+    load, seen = pkcs12.load_pkcs12, []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(load(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(pkcs12, "load_pkcs12", watched)
+
+    assert_whole(Identity.load(data, passphrase=passphrase, now=NOW), pki, "rsa")
+    assert [found.key for found in seen] == [None]
 
 
 def test_pkcs12_as_key_only(pki: PKI) -> None:
@@ -386,9 +413,10 @@ def test_pkcs12_with_an_unsupported_key(pki: PKI) -> None:
     pki.key("koblitz", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:sect233k1")
     pki.issue("koblitz", "lower", "leaf")
     plain = bundle(pki, "koblitz", "-keypbe", "NONE", "-certpbe", "NONE", "-nomac", passphrase="")
+    old = bundle(pki, "koblitz", *OLD, passphrase="")
 
-    for data in (plain, bundle(pki, "koblitz")):
-        for passphrase in (None, PASSPHRASE) if data is plain else (PASSPHRASE,):
+    for data in (plain, old, bundle(pki, "koblitz")):
+        for passphrase in (None, PASSPHRASE) if data in (plain, old) else (PASSPHRASE,):
             with pytest.raises(UnsupportedKeyError, match=r"bytes given as .*sect233k1|1\.3\.132"):
                 Identity.load(data, passphrase=passphrase, now=NOW)
 

@@ -116,6 +116,14 @@ def test_systemd_credential(
     assert caplog.records == []
 
 
+def test_content_in_the_place_of_a_file_is_not_shown() -> None:
+    """A PEM where the path of the passphrase's file belongs is refused, and not shown."""
+    for text in ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n", "-----BEGIN KEY-----c2VjcmV0"):
+        with pytest.raises(ConfigurationError, match="not shown") as caught:
+            SecretReference(f"file:{text}", name="--passphrase-file")
+        assert "c2VjcmV0" not in str(caught.value)
+
+
 def test_value() -> None:
     """The secret itself, for where only a reference can be written; never shown."""
     reference = SecretReference("value:hunter2")

@@ -693,6 +693,27 @@ def test_half_a_proxy_password_is_masked(session: botocore.session.Session) -> N
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_ca_bundle_that_is_no_path_is_not_shown(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PEM in a variable that wants a path is told, and its content in no message."""
+    monkeypatch.setenv(variable, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n")
+
+    with pytest.raises(ConfigurationError, match="not shown") as caught:
+        exchange_once(config(endpoint_url="https://127.0.0.1:1"), botocore.session.Session())
+    assert "c2VjcmV0" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("path", ["/" + "x" * 300, "~no-such-user/ca.pem"], ids=["long", "home"])
+def test_ca_bundle_that_cannot_be_looked_for(path: str, session: botocore.session.Session) -> None:
+    """A path that the system refuses to look at is an error of ours as well."""
+    settings = config(endpoint_url="https://127.0.0.1:1", verify=path)
+
+    with pytest.raises(ConfigurationError, match=r"the CA bundle .* cannot be read"):
+        exchange_once(settings, session)
+
+
 def test_ca_bundle_must_be_a_file(session: botocore.session.Session, tmp_path: Path) -> None:
     """A folder is no bundle: a setting to mend, and no fault of the network."""
     with pytest.raises(ConfigurationError, match="is no file"):

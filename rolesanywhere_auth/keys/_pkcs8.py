@@ -9,7 +9,9 @@ encrypted PKCS#8 (PBES2, RFC 8018: PBKDF2 or scrypt with AES-CBC).
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 from rolesanywhere_auth._der import INTEGER, OCTET_STRING, OID, SEQUENCE, DERError, Reader, context
@@ -38,12 +40,16 @@ _HMAC = {
     "1.2.840.113549.2.9": "sha256",
     "1.2.840.113549.2.10": "sha384",
     "1.2.840.113549.2.11": "sha512",
+    "1.2.840.113549.2.12": "sha512_224",
+    "1.2.840.113549.2.13": "sha512_256",
 }
 _AES_CBC = {
     "2.16.840.1.101.3.4.1.2": 16,
     "2.16.840.1.101.3.4.1.22": 24,
     "2.16.840.1.101.3.4.1.42": 32,
 }
+
+_AES_192_PEM = re.compile(rb"^DEK-Info: *AES-192-CBC, *([0-9A-Fa-f]{32})$([^-]*)", re.MULTILINE)
 
 
 class PrivateKeyInfo:
@@ -141,16 +147,53 @@ def too_old_for_mldsa(level: str, *, source: str) -> UnsupportedKeyError:
     )
 
 
-def decrypt(der: bytes, passphrase: bytes) -> bytes:
-    """Decrypt an encrypted PKCS#8 (PBES2 with AES-CBC).
+def decrypt(der: bytes, passphrase: bytes) -> bytes | None:
+    """The plain PKCS#8 in an encrypted one (PBES2 with AES-CBC).
 
-    Raises:
-        DERError: It is not PBES2 with a cipher and key derivation known here.
-        ValueError: The passphrase is wrong; by chance a wrong one gives rubbish instead.
+    Empty if the passphrase is another; None if cipher or key derivation are not known here.
     """
+    try:
+        key, iv, ciphertext = _read_pbes2(der, passphrase)
+    except (ValueError, OverflowError, MemoryError):  # the latter by senseless KDF parameters
+        return None
+    return _decipher(key, iv, ciphertext)
+
+
+def decrypt_pem(pem: bytes, passphrase: bytes) -> bytes | None:
+    """The plain DER in a PEM encrypted by its headers (RFC 1421); as `decrypt`.
+
+    AES-192-CBC alone: the one AES that ``cryptography`` does not know there.
+    """
+    headers = _AES_192_PEM.search(pem)
+    if headers is None:
+        return None
+    iv = bytes.fromhex(headers[1].decode())
+    key = b""
+    while len(key) < 24:  # OpenSSL's EVP_BytesToKey, with MD5 and the first half of the IV
+        key += hashlib.md5(key[-16:] + passphrase + iv[:8], usedforsecurity=False).digest()
+    return _decipher(key[:24], iv, binascii.a2b_base64(headers[2]))
+
+
+def _decipher(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+    """The private key, by AES-CBC; empty if that gives no DER of a key, as by a wrong *key*."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.padding import PKCS7
 
+    try:
+        decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+        unpadder = PKCS7(128).unpadder()
+        padded = decryptor.update(ciphertext) + decryptor.finalize()
+        plain = unpadder.update(padded) + unpadder.finalize()
+        outer = Reader(plain)
+        outer.enter().integer()
+        outer.finish()
+    except ValueError:
+        return b""
+    return plain
+
+
+def _read_pbes2(der: bytes, passphrase: bytes) -> tuple[bytes, bytes, bytes]:
+    """Key, IV and ciphertext."""
     outer = Reader(der)
     reader = outer.enter()
     outer.finish()
@@ -165,11 +208,7 @@ def decrypt(der: bytes, passphrase: bytes) -> bytes:
     if length is None:
         raise DERError("this PBES2 cipher is not AES-CBC")
     iv = encryption.read(OCTET_STRING)
-    cipher = Cipher(algorithms.AES(_derive(derivation, passphrase, length)), modes.CBC(iv))
-    decryptor = cipher.decryptor()
-    unpadder = PKCS7(128).unpadder()
-    padded = decryptor.update(ciphertext) + decryptor.finalize()
-    return unpadder.update(padded) + unpadder.finalize()
+    return _derive(derivation, passphrase, length), iv, ciphertext
 
 
 def _derive(reader: Reader, passphrase: bytes, length: int) -> bytes:

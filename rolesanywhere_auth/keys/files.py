@@ -28,7 +28,12 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import check_signer, unsupported_key
-from rolesanywhere_auth.keys._pkcs8 import decrypt, mldsa_private_key, read_private_key_info
+from rolesanywhere_auth.keys._pkcs8 import (
+    decrypt,
+    decrypt_pem,
+    mldsa_private_key,
+    read_private_key_info,
+)
 from rolesanywhere_auth.keys._plain import plain_private_key
 from rolesanywhere_auth.secrets import Passphrase, reveal
 
@@ -243,6 +248,10 @@ def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
         ) from error
 
 
+_UNKNOWN = re.compile("Unknown key encryption|unknown cipher")
+"""What ``cryptography`` says of ciphers that it does not have."""
+
+
 def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPrivateKey:
     from cryptography.hazmat.primitives.serialization import (
         load_der_private_key,
@@ -253,10 +262,12 @@ def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPr
     try:
         return load(block.data, passphrase, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
-        plain = _decrypt(block, passphrase)
-        if plain is not None:
-            return _load_plain(KeyBlock("PRIVATE KEY", plain), source=source)
-        if isinstance(error, UnsupportedAlgorithm) or "Unknown key encryption" in str(error):
+        plain = (decrypt_pem if block.pem else decrypt)(block.data, passphrase)
+        if plain:
+            label = block.label if block.pem else "PRIVATE KEY"
+            return _load_plain(KeyBlock(label, plain), source=source)
+        unknown = isinstance(error, UnsupportedAlgorithm) or _UNKNOWN.search(str(error))
+        if unknown and plain is None:
             raise PrivateKeyLoadError(
                 f"{source}: the private key is encrypted in a way that cannot be read here. "
                 "Encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW.",
@@ -266,15 +277,3 @@ def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPr
             f"{source}: the passphrase does not open the private key (or the key is damaged).",
             source=source,
         ) from error
-
-
-def _decrypt(block: KeyBlock, passphrase: bytes) -> bytes | None:
-    """The plain PKCS#8 in an encrypted one that only ``cryptography`` cannot make use of."""
-    if block.pem:
-        return None
-    try:
-        plain = decrypt(block.data, passphrase)
-        read_private_key_info(plain)
-    except (ValueError, OverflowError, MemoryError):  # the latter by senseless KDF parameters
-        return None
-    return plain

@@ -110,10 +110,14 @@ CONTAINERS = {
     "pbkdf2 sha256": (*TOPK8, "-v2", "aes256", "-v2prf", "hmacWithSHA256"),
     "pbkdf2 sha384": (*TOPK8, "-v2", "aes256", "-v2prf", "hmacWithSHA384"),
     "pbkdf2 sha512": (*TOPK8, "-v2", "aes256", "-v2prf", "hmacWithSHA512"),
+    "pbkdf2 sha512-224": (*TOPK8, "-v2", "aes256", "-v2prf", "hmacWithSHA512-224"),
+    "pbkdf2 sha512-256": (*TOPK8, "-v2", "aes256", "-v2prf", "hmacWithSHA512-256"),
     "pbkdf2 3des": (*TOPK8, "-v2", "des3"),
     "scrypt": (*TOPK8, "-scrypt"),
     "scrypt der": (*TOPK8, "-scrypt", "-outform", "DER"),
     "pkcs12 pbe": (*TOPK8, "-v1", "PBE-SHA1-3DES"),
+    "legacy aes128": ("pkey", "-traditional", "-aes128", "-passout", SECRET),
+    "legacy aes192": ("pkey", "-traditional", "-aes192", "-passout", SECRET),
     "legacy aes": ("pkey", "-traditional", "-aes256", "-passout", SECRET),
     "legacy 3des": ("pkey", "-traditional", "-des3", "-passout", SECRET),
 }
@@ -203,9 +207,10 @@ def test_dressed(workshop: Workshop, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["crlf", "bom", "text", "indented"])
-def test_dressed_legacy_encryption(workshop: Workshop, way: str) -> None:
+@pytest.mark.parametrize("cipher", ["legacy aes", "legacy aes192"])
+def test_dressed_legacy_encryption(workshop: Workshop, way: str, cipher: str) -> None:
     """The same holds for a PEM with encryption headers."""
-    pem = workshop.openssl(*CONTAINERS["legacy aes"], "-in", "rsa.pem")
+    pem = workshop.openssl(*CONTAINERS[cipher], "-in", "rsa.pem")
     signer = FileSigner.load(dress(pem, way), passphrase=PASSPHRASE)
 
     workshop.verify("rsa", signer.sign(DATA))
@@ -578,6 +583,24 @@ def test_unknown_encryption(workshop: Workshop) -> None:
     assert model.count(aes) == 1
     with pytest.raises(PrivateKeyLoadError, match="openssl pkcs8 -topk8"):
         FileSigner.load(model.replace(aes, camellia), passphrase=PASSPHRASE)
+
+
+def test_unknown_legacy_cipher(workshop: Workshop) -> None:
+    """A PEM encrypted by its headers with another cipher is told, and not as a wrong passphrase."""
+    pem = workshop.openssl("pkey", "-traditional", "-camellia256", "-passout", SECRET,
+                           "-in", "p256.pem")  # fmt: skip
+
+    with pytest.raises(PrivateKeyLoadError, match="cannot be read here"):
+        FileSigner.load(pem, passphrase=PASSPHRASE)
+
+
+def test_many_wrong_passphrases(workshop: Workshop) -> None:
+    """A padding that fits by chance, as about one in 256 does, does not make it a key."""
+    pem = workshop.openssl(*CONTAINERS["legacy aes192"], "-in", "p256.pem")
+
+    for number in range(600):
+        with pytest.raises(PassphraseError):
+            FileSigner.load(pem, passphrase=f"{number}")
 
 
 def test_file_errors(tmp_path: Path) -> None:
