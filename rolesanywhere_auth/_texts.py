@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rolesanywhere_auth._containers import may_name_store
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError
-from rolesanywhere_auth.secrets import SecretReference, from_text
+from rolesanywhere_auth.secrets import SecretReference, from_text, refuse_content
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -70,6 +70,7 @@ def _boolean_or_path(setting: Setting) -> bool | str:
 
 
 def _path(setting: Setting) -> str:
+    refuse_content(setting.text, name=setting.name)  # behind a folder it would look like a path
     path = os.path.expanduser(setting.text)  # noqa: PTH111 - Path fails for an unknown user
     return path if setting.folder is None else str(setting.folder / path)
 

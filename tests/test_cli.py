@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -228,6 +229,11 @@ def test_demo_runs(command: list[str]) -> None:
         "ERROR: renewal failed",
     ):
         assert text in done.stdout
+    (serial,) = re.findall(r"serial number \(hex\) +([0-9a-f]+)\n", done.stdout)
+    assert re.search(rf"assumed-role/demo/0?{serial}\n", done.stdout)
+    assert re.findall(r"sign-ins so far +(\d)\n", done.stdout) == ["0", "1", "1", "2"]
+    steps = re.findall(r"^(\d)\. ", done.stdout, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, 9)]
 
 
 def test_demo_fails_when_something_is_wrong() -> None:

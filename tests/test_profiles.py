@@ -240,6 +240,16 @@ def test_a_wrong_setting_is_named(config_file: Write, settings: dict[str, str], 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["certificate", "private_key", "verify", "cache"])
+def test_content_in_the_place_of_a_path_is_not_shown(config_file: Write, key: str) -> None:
+    """A key without its PEM lines, where a path belongs, is not shown behind the file's folder."""
+    config_file(section(LEAST | {key: "c2VjcmV0" * 8}))
+
+    with pytest.raises(ConfigurationError, match=f"{key} is a path, .*not shown") as caught:
+        RolesAnywhereConfig.from_profile("app")
+    assert "c2VjcmV0" not in str(caught.value)
+
+
 def test_an_error_keeps_its_kind(config_file: Write) -> None:
     """What the configuration itself refuses is the same error, with the place before it."""
     config_file(section(LEAST | {"role_arn": "app"}))
