@@ -10,13 +10,16 @@ import pickle
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from botocore.session import Session
 
 from rolesanywhere_auth import (
     AccessDeniedError,
@@ -496,6 +499,51 @@ def test_missing_certificate_is_logged_once(
 
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
     assert caplog.text.count("signing in failed:\n") == 3  # where, at DEBUG
+
+
+@pytest.fixture
+def metadata_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """An instance metadata service, which botocore is told of: the paths it is asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("with_session", [True, False])
+def test_nobody_else_is_asked_for_credentials(
+    emulator: Emulator,
+    config: RolesAnywhereConfig,
+    metadata_service: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    with_session: bool,
+) -> None:
+    """Finding the endpoint and signing in build no client, and go through no credential chain.
+
+    At the end of a chain that finds nothing stands the instance metadata service.
+    """
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ROLESANYWHERE", str(config.endpoint_url))
+    clients: list[object] = []
+    monkeypatch.setattr(Session, "create_client", lambda *_, **__: clients.append(1))
+
+    create_session(replace(config, endpoint_url=None), session=Session() if with_session else None)
+
+    assert sign_ins(emulator) == 1
+    assert (clients, metadata_service) == ([], [])
+    assert Session().get_credentials() is None
+    assert "/latest/api/token" in metadata_service
 
 
 def test_create_session_is_one_call(emulator: Emulator, config: RolesAnywhereConfig) -> None:

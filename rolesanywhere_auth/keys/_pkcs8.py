@@ -171,7 +171,10 @@ def decrypt_pem(pem: bytes, passphrase: bytes) -> bytes | None:
     key = b""
     while len(key) < 24:  # OpenSSL's EVP_BytesToKey, with MD5 and the first half of the IV
         key += hashlib.md5(key[-16:] + passphrase + iv[:8], usedforsecurity=False).digest()
-    return _decipher(key[:24], iv, binascii.a2b_base64(headers[2]))
+    try:
+        return _decipher(key[:24], iv, binascii.a2b_base64(headers[2]))
+    except ValueError:  # no base64
+        return b""
 
 
 def _decipher(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:

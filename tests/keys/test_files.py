@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import logging
 import pickle
@@ -592,6 +593,18 @@ def test_unknown_legacy_cipher(workshop: Workshop) -> None:
 
     with pytest.raises(PrivateKeyLoadError, match="cannot be read here"):
         FileSigner.load(pem, passphrase=PASSPHRASE)
+
+
+def test_damaged_legacy_encryption(workshop: Workshop) -> None:
+    """Damage anywhere in such a PEM never leads to anything but a typed error."""
+    pem = workshop.openssl(*CONTAINERS["legacy aes192"], "-in", "p256.pem")
+    assert pem.count(b"DEK-Info: AES-192-CBC,") == 1
+
+    with pytest.raises(PassphraseError, match="or the key is damaged"):
+        FileSigner.load(pem.replace(b"=", b""), passphrase=PASSPHRASE)
+    for at in range(0, len(pem), 5):
+        with contextlib.suppress(PrivateKeyError):
+            FileSigner.load(pem[:at] + b"!" + pem[at + 1 :], passphrase=PASSPHRASE)
 
 
 def test_many_wrong_passphrases(workshop: Workshop) -> None:
