@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 
-# No single letter: those are drives.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+# No single letter: those are drives. Spaces and line ends before it come from copying.
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):")
 _MODULES: dict[str, str] = {
     "handle": "rolesanywhere_auth.keys.tpm",
     "spiffe": "rolesanywhere_auth.keys.spiffe",
@@ -115,7 +115,7 @@ def open_store(reference: str, *, passphrase: Passphrase | None) -> KeyStore:
         opener: OpenStore = import_module(_MODULES[scheme]).open_store
     else:
         opener = next(each for each in _entry_points() if each.name == scheme).load()
-    return opener(reference, passphrase=passphrase)
+    return opener(reference.strip(), passphrase=passphrase)
 
 
 class Stores:
