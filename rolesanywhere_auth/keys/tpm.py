@@ -321,7 +321,8 @@ def _read(value: object, *, role: str = "private_key") -> Contents:
 
 
 def _held_key(reference: Reference, contents: Contents | None) -> HeldKey:
-    from rolesanywhere_auth.keys._tpm_keys import PersistentKey, WrappedKey
+    with local_work():
+        from rolesanywhere_auth.keys._tpm_keys import PersistentKey, WrappedKey
 
     if contents is None:
         assert reference.handle is not None
