@@ -108,12 +108,13 @@ def check_signature(public_key: PublicKey, signature: bytes, data: bytes, *, sou
         from rolesanywhere_auth.keys.files import SHA256ECDSA
 
     try:
-        if isinstance(public_key, rsa.RSAPublicKey):
-            public_key.verify(signature, data, padding.PKCS1v15(), SHA256())
-        elif isinstance(public_key, ec.EllipticCurvePublicKey):
-            public_key.verify(signature, data, SHA256ECDSA())
-        else:
-            public_key.verify(signature, data)
+        with local_work():
+            if isinstance(public_key, rsa.RSAPublicKey):
+                public_key.verify(signature, data, padding.PKCS1v15(), SHA256())
+            elif isinstance(public_key, ec.EllipticCurvePublicKey):
+                public_key.verify(signature, data, SHA256ECDSA())
+            else:
+                public_key.verify(signature, data)
     except (InvalidSignature, TypeError, ValueError) as error:
         raise SigningError(
             f"{source}: the signature does not fit the public key. The key store may have another "
