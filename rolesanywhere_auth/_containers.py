@@ -27,7 +27,7 @@ _LONGEST_PATH = 255
 """A longer one may be something else by mistake, and is not shown."""
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):")
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 
 Readable: TypeAlias = "str | bytes | os.PathLike[str]"

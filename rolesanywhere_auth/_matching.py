@@ -30,7 +30,8 @@ def match_leaf(
     key_source: str,
 ) -> Certificate:
     """The certificate of this key; of several, one that can sign in, then the newest."""
-    from rolesanywhere_auth.keys._plain import plain_public_key_info
+    with local_work():
+        from rolesanywhere_auth.keys._plain import plain_public_key_info
 
     public_key = signer.public_key()
     info = plain_public_key_info(public_key)

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rolesanywhere_auth import forking
 from rolesanywhere_auth.forking import local_work
+from rolesanywhere_auth.keys import check_signature
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 
 pytestmark = [
@@ -160,6 +162,20 @@ def in_child(check: Callable[[], bool]) -> bool:
     if child == 0:  # pragma: no cover - a process of its own
         os._exit(0 if check() else 1)
     return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_signature_is_checked_within() -> None:
+    """That takes locks of OpenSSL's, as making one does."""
+    free: list[bool] = []
+
+    class PublicKey:
+        def verify(self, signature: bytes, data: bytes) -> None:
+            free.append(can_work())
+
+    key: Any = PublicKey()
+    check_signature(key, b"", b"", source="test")
+
+    assert free == [False]
 
 
 def test_a_fork_waits() -> None:

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from rolesanywhere_auth.errors import SigningError, UnsupportedKeyError
+from rolesanywhere_auth.forking import local_work
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -99,19 +100,21 @@ def check_signature(public_key: PublicKey, signature: bytes, data: bytes, *, sou
     Raises:
         SigningError: it is none of *data* by this key, in this form.
     """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-    from cryptography.hazmat.primitives.hashes import SHA256
+    with local_work():
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+        from cryptography.hazmat.primitives.hashes import SHA256
 
-    from rolesanywhere_auth.keys.files import SHA256ECDSA
+        from rolesanywhere_auth.keys.files import SHA256ECDSA
 
     try:
-        if isinstance(public_key, rsa.RSAPublicKey):
-            public_key.verify(signature, data, padding.PKCS1v15(), SHA256())
-        elif isinstance(public_key, ec.EllipticCurvePublicKey):
-            public_key.verify(signature, data, SHA256ECDSA())
-        else:
-            public_key.verify(signature, data)
+        with local_work():
+            if isinstance(public_key, rsa.RSAPublicKey):
+                public_key.verify(signature, data, padding.PKCS1v15(), SHA256())
+            elif isinstance(public_key, ec.EllipticCurvePublicKey):
+                public_key.verify(signature, data, SHA256ECDSA())
+            else:
+                public_key.verify(signature, data)
     except (InvalidSignature, TypeError, ValueError) as error:
         raise SigningError(
             f"{source}: the signature does not fit the public key. The key store may have another "
@@ -127,7 +130,8 @@ def describe_public_key(public_key: object, *, source: str) -> str:
     Raises:
         UnsupportedKeyError: The service has no signing algorithm for it.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    with local_work():
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     if isinstance(public_key, rsa.RSAPublicKey):
         return f"RSA {public_key.key_size}"

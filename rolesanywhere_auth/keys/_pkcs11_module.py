@@ -82,8 +82,10 @@ def module_path(uri: PKCS11URI) -> str:
         ModuleError: there is none of that name.
     """
     path, name = uri.module_path, uri.module_name
-    if path is not None and (name is None or not Path(path).is_dir()):
-        return str(Path(path).expanduser())
+    if path is not None:
+        path = os.path.expanduser(path)  # noqa: PTH111 - Path() raises where there is no home
+        if name is None or not Path(path).is_dir():
+            return path
     if name is None:
         return _PROXY
     if re.fullmatch(r"[\w.+-]+", name) is None:
@@ -112,7 +114,10 @@ def _configured(name: str) -> str | None:
     """What p11-kit's configuration says of a module of that name, or of that file name."""
     for folder in _CONFIGURED:
         for file in sorted(Path(folder).glob("*.module")):
-            match = re.search(r"^module:\s*(\S+)", file.read_text("utf-8", "replace"), re.MULTILINE)
+            text = ""
+            with contextlib.suppress(OSError):  # not for us to read
+                text = file.read_text("utf-8", "replace")
+            match = re.search(r"^module:\s*(\S+)", text, re.MULTILINE)
             if match is None:
                 continue
             stem = Path(match[1]).name.partition(".")[0]

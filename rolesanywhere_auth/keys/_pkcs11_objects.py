@@ -162,11 +162,12 @@ def keys(session: Any, uri: PKCS11URI) -> list[Item]:
     return _fitting(session, find(session, "PRIVATE_KEY"), infos)
 
 
-def one_key(session: Any, uri: PKCS11URI, public_keys: Collection[bytes]) -> Item:
+def one_key(session: Any, uri: PKCS11URI, public_keys: Collection[bytes], *, token: object) -> Item:
     """The one private key meant.
 
     Args:
         public_keys: DER of the SubjectPublicKeyInfo of the certificates it may belong to.
+        token: How messages name it.
 
     Raises:
         UnavailableError: There is none, or more than one.
@@ -178,15 +179,15 @@ def one_key(session: Any, uri: PKCS11URI, public_keys: Collection[bytes]) -> Ite
         return found[0]
     if found:
         raise UnavailableError(
-            f"this fits several private keys: {', '.join(map(str, found))}. Add id=… or object=… "
-            "to the reference"
+            f"this fits several private keys of the {token}: {', '.join(map(str, found))}. Add "
+            "id=… or object=… to the reference"
         )
     others = find(session, "PRIVATE_KEY")
     listed = ", ".join(map(str, others))
     raise UnavailableError(
-        f"there is no such private key. There are: {listed}"
+        f"the {token} has no such private key. There are: {listed}"
         if others
-        else "there is no private key, as far as this login shows"
+        else f"the {token} has no private key, as far as this login shows"
     )
 
 

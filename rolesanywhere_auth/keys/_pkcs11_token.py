@@ -67,9 +67,9 @@ def _mapper() -> Any:
 class OpenToken:
     """A token and a session with it, for all in this process that use it."""
 
-    def __init__(self, token: Any, *, module: Module) -> None:
+    def __init__(self, token: Any) -> None:
         self.identity = identity_of(token)
-        self._refused = _refused.setdefault((module.path, self.identity), set())
+        self._refused = _refused.setdefault(self.identity, set())
         self.token = token
         self.session = token.open(attribute_mapper=_mapper())
         self.logged_in = False
@@ -209,8 +209,9 @@ class OpenToken:
 
 
 _SALT = os.urandom(16)
-_refused: dict[tuple[str, TokenID], set[bytes]] = {}
-"""Digests of PINs that tokens refused: they lock after a few wrong ones, whoever tries them."""
+_refused: dict[TokenID, set[bytes]] = {}
+"""Digests of PINs that tokens refused: they lock after a few wrong ones, whoever tries them.
+By the token alone, as p11-kit's proxy shows the tokens of other modules too."""
 
 
 def _digest(pin: bytes) -> bytes:
@@ -239,7 +240,7 @@ def open_token(
         matching = [each for each in seen if _matches(uri, each, module)]
         if matching:
             token = matching[0] if len(matching) == 1 else _one_of(matching, holds)
-            found = module.tokens.get(identity_of(token)) or OpenToken(token, module=module)
+            found = module.tokens.get(identity_of(token)) or OpenToken(token)
             module.tokens[found.identity] = found
             return found
     raise UnavailableError(

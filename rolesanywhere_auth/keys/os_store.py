@@ -323,6 +323,7 @@ def open_store(reference: str, *, passphrase: Passphrase | None) -> OSStore:  # 
             f"{reference}: this system ({sys.platform}) has no certificate store that holds keys; "
             "'store:' is for Windows and macOS. Use a file, 'pkcs11:' or 'tpm:'."
         )
-    system = import_module(module)
+    with local_work():
+        system = import_module(module)
     place = system.parse_place(parsed.place, reference=reference)
     return OSStore(parsed, place=place, system=system.system)

@@ -155,7 +155,7 @@ class PKCS11Signer:
         if self._public_key is not None:
             public_keys = [objects.info_of(self._public_key)]
         try:
-            key = objects.one_key(opened.session, uri, public_keys)
+            key = objects.one_key(opened.session, uri, public_keys, token=opened.identity)
         except UnavailableError:
             if not opened.logged_in and store.may_log_in(opened):
                 raise LoginFirstError(opened) from None

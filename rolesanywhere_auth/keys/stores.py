@@ -9,11 +9,12 @@ like the scheme, that loads an `OpenStore`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import Signer
 from rolesanywhere_auth.secrets import Passphrase
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "rolesanywhere_auth.key_stores"
 
-# No single letter: those are drives.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+# No single letter: those are drives. Spaces and line ends before it come from copying.
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):")
 _MODULES: dict[str, str] = {
     "handle": "rolesanywhere_auth.keys.tpm",
     "spiffe": "rolesanywhere_auth.keys.spiffe",
@@ -111,11 +112,12 @@ def scheme_of(value: object) -> str | None:
 def open_store(reference: str, *, passphrase: Passphrase | None) -> KeyStore:
     """Open a reference for which `scheme_of` knows a scheme; raises as `OpenStore` does."""
     scheme = scheme_of(reference)
-    if scheme in _MODULES:
-        opener: OpenStore = import_module(_MODULES[scheme]).open_store
-    else:
-        opener = next(each for each in _entry_points() if each.name == scheme).load()
-    return opener(reference, passphrase=passphrase)
+    with local_work():
+        if scheme in _MODULES:
+            opener: OpenStore = import_module(_MODULES[scheme]).open_store
+        else:
+            opener = next(each for each in _entry_points() if each.name == scheme).load()
+    return opener(reference.strip(), passphrase=passphrase)
 
 
 class Stores:
@@ -161,7 +163,8 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _entry_points() -> Iterator[EntryPoint]:
-    from importlib.metadata import entry_points
+def _entry_points() -> list[EntryPoint]:
+    with local_work():
+        from importlib.metadata import entry_points
 
-    yield from entry_points(group=ENTRY_POINTS)
+        return list(entry_points(group=ENTRY_POINTS))

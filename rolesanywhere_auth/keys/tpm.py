@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from rolesanywhere_auth._containers import Readable, open_contents, read_material
-from rolesanywhere_auth.errors import PrivateKeyLoadError, SigningError
+from rolesanywhere_auth.errors import PassphraseError, PrivateKeyLoadError, SigningError
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import check_signer
 from rolesanywhere_auth.keys._tpm_device import Context, Device, device, require_pytss
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST_PASSWORD = 64
+"""Bytes. TPM2B_AUTH is as long as the longest hash (TPM 2.0 Part 2, 10.4.5)."""
 _PROBE = b"rolesanywhere-auth: may this key be used?"
 """Signed when a key is first used, for the TPM to say whether it takes the password."""
 
@@ -226,6 +228,13 @@ class TPMSigner:
     def _reveal(self) -> tuple[bytes, bytes]:
         if self._secrets is None:
             mine, parents = reveal(self._passphrase), reveal(self._parent_passphrase)
+            for name, found in (("passphrase", mine), ("parent-auth", parents)):
+                if len(found or b"") > _LONGEST_PASSWORD:
+                    raise PassphraseError(
+                        f"{self.source}: what {name} gives has more than {_LONGEST_PASSWORD} "
+                        "bytes, as no password in a TPM has. It was not tried: correct it.",
+                        source=self.source,
+                    )
             self._secrets = mine or b"", parents or b""
         return self._secrets
 
@@ -312,7 +321,8 @@ def _read(value: object, *, role: str = "private_key") -> Contents:
 
 
 def _held_key(reference: Reference, contents: Contents | None) -> HeldKey:
-    from rolesanywhere_auth.keys._tpm_keys import PersistentKey, WrappedKey
+    with local_work():
+        from rolesanywhere_auth.keys._tpm_keys import PersistentKey, WrappedKey
 
     if contents is None:
         assert reference.handle is not None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -152,6 +155,42 @@ def test_threads_and_forks(place: Place) -> None:
     assert statuses == [0] * len(children)
     assert not any(thread.is_alive() for thread in threads)
     check(identity)
+
+
+IMPORTS = """
+import json, sys
+sys.modules["OpenSSL"] = None  # where it is installed, botocore imports it, and that X.509
+from datetime import datetime, timezone
+from rolesanywhere_auth import forking
+from rolesanywhere_auth.identity import IdentitySource
+
+source = IdentitySource(**json.loads(sys.argv[1]))
+found = {True: [], False: []}
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        locks = [forking._lock, *(each._lock for each in forking._guards)]
+        found[any(each._is_owned() for each in locks)].append(name)
+
+sys.meta_path.insert(0, Finder())
+identity = source.current(now=datetime.now(timezone.utc))
+identity.signer.sign(b"data")
+source.poll(now=datetime.now(timezone.utc))
+print(json.dumps(list(found.values())))
+"""
+
+
+def test_forks_wait_for_imports(place: Place, repository: Path) -> None:
+    """A child that finds a module half-imported by a thread that is not there waits for ever."""
+    if place.certificate.startswith("store:"):
+        pytest.skip("its stand-in for the operating system is in this process alone")
+    printed = subprocess.check_output(
+        [sys.executable, "-c", IMPORTS, json.dumps(place.arguments())], cwd=repository
+    )
+
+    guarded, unguarded = json.loads(printed.splitlines()[-1])
+    assert "rolesanywhere_auth.keys.files" in guarded
+    assert unguarded == []
 
 
 def test_a_wrong_secret_is_tried_once(backend: Backend, place: Place) -> None:

@@ -241,6 +241,33 @@ def test_modules_of_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_paths_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also below a home, and beside the program; a home that is none is a path like any other."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "libmine.so").touch()
+    find = _pkcs11_module.module_path
+
+    def found(query: str) -> str:
+        return find(open_store(f"pkcs11:?{query}", passphrase=None).uri)
+
+    assert found("module-path=~/libmine.so") == str(tmp_path / "libmine.so")
+    assert found("module-path=~&module-name=mine") == str(tmp_path / "libmine.so")
+    assert found("module-path=./libmine.so") == "./libmine.so"
+    with pytest.raises(PrivateKeyLoadError, match=r"~nobodys-home/a\.so does not start"):
+        PKCS11Signer("pkcs11:object=app?module-path=~nobodys-home/a.so").public_key()
+
+
+def test_a_configuration_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of p11-kit's that is not for this user is passed over."""
+    (tmp_path / "a.module").mkdir()  # as unreadable for root, too
+    monkeypatch.setattr(_pkcs11_module, "_CONFIGURED", (str(tmp_path),))
+
+    with pytest.raises(PrivateKeyLoadError, match="there is no module mine: looked for"):
+        PKCS11Signer("pkcs11:?module-name=mine").public_key()
+
+
 def test_p11_kit_is_the_default(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +419,17 @@ def test_a_wrong_pin_is_tried_once(shop: Shop) -> None:
 
     check(PKCS11Signer(reference(), passphrase=PIN))
     assert logins() == ["1", "1"]
+
+
+def test_a_wrong_pin_is_not_tried_through_another_module(shop: Shop) -> None:
+    """p11-kit's proxy, say, shows tokens of other modules: their tries are the same ones."""
+    direct = PKCS11Signer(f"pkcs11:token=prod;object=app?module-path={MODULE}", passphrase=WRONG)
+    with pytest.raises(PassphraseError, match="refused the PIN"):
+        direct.sign(DATA)
+
+    with pytest.raises(PassphraseError, match="refused this PIN before"):
+        PKCS11Signer(reference(), passphrase=WRONG).sign(DATA)
+    assert logins() == []
 
 
 @pytest.mark.parametrize(
@@ -800,14 +838,16 @@ def test_which_of_several_keys(fresh: Shop) -> None:
 
     with pytest.raises(
         PrivateKeyLoadError,
-        match=r"several private keys: (EC 'one' \(id 01\), RSA 'two' \(id 02\)|RSA 't.*01\))\. Add",
+        match=r"several private keys of the token 'prod' \(serial .*\): "
+        r"(EC 'one' \(id 01\), RSA 'two' \(id 02\)|RSA 't.*01\))\. Add",
     ):
         store.signer(())
     for label in ("one", "two"):
         check(store.signer([fresh.info(label), b"no public key"]))
     with pytest.raises(PrivateKeyLoadError, match="several private keys"):
         store.signer([fresh.info("one"), fresh.info("two")])
-    with pytest.raises(PrivateKeyLoadError, match=r"no such private key\. There are: "):
+    missing = r"object=three.* the token 'prod' \(serial .*\) has no such private key\. There are: "
+    with pytest.raises(PrivateKeyLoadError, match=missing):
         PKCS11Store(reference("object=three"), passphrase=PIN).signer(())
 
 

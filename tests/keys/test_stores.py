@@ -167,6 +167,18 @@ def test_an_unknown_scheme_is_named(vault: ModuleType) -> None:
         Identity.load("unknown:app", now=now())
 
 
+def test_spaces_before_a_reference(vault: ModuleType, authority: CertificateAuthority) -> None:
+    """They are no part of it, so that it is not shown as a path that is not there, PIN and all."""
+    vault.CONTENT["app"] = authority.issue("app")
+
+    identity = IdentitySource("\n vault:app ").current(now=now())
+
+    assert identity.source == "vault:app"
+    with pytest.raises(ConfigurationError) as caught:
+        IdentitySource(" pkcs12:token=t?pin-value=739182").current(now=now())
+    assert "739182" not in str(caught.value)
+
+
 def test_sign_in_with_the_key_of_a_store(
     vault: ModuleType, rolesanywhere_emulator: Emulator
 ) -> None:

@@ -392,6 +392,21 @@ def test_wrong_passwords(own: SoftTPM) -> None:
     assert own.loaded() == NOTHING
 
 
+@pytest.mark.parametrize("name", ["passphrase", "parent-auth"])
+def test_a_password_that_is_too_long(
+    tpm: SoftTPM, common_parent: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What no TPM can have as a password is not tried, and not shown."""
+    path = tpm.encode(tpm.create("ecc256", parent=common_parent))
+    monkeypatch.setenv("LONG", "p" * 65)
+    option = "auth" if name == "passphrase" else name
+
+    with pytest.raises(PassphraseError, match=f"what {name} gives has more than 64") as caught:
+        TPMSigner(f"tpm:{path};{option}=env:LONG").sign(DATA)
+
+    assert "ppp" not in str(caught.value)
+
+
 def test_a_wrong_password_in_many_threads(own: SoftTPM) -> None:
     """One of them tries it, and all get the error."""
     signer = TPMSigner(own.encode(own.create("ecc256", "-p", "right")), passphrase="wrong")
