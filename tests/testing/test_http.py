@@ -285,6 +285,32 @@ def test_connection_during_stop_is_closed(emulator):
     front.stop()
 
 
+def test_connection_that_shakes_hands_during_stop_is_closed(emulator):
+    """The socket that speaks TLS is closed in any case, and not left to the garbage collector."""
+    made = []
+
+    class Stopping:
+        """A TLS context; the server stops at the end of the handshake."""
+
+        def wrap_socket(self, connection, **arguments):
+            made.append(emulator._fronts["https"]._server._tls.wrap_socket(connection, **arguments))
+            front._server.close_connections()
+            return made[0]
+
+    front = HTTPFront(emulator._service, tls=Stopping())
+    front.start()
+    trusted = ssl.create_default_context(cafile=emulator.ca_bundle)
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection,
+        contextlib.suppress(OSError),
+        trusted.wrap_socket(connection, server_hostname="localhost") as secured,
+    ):
+        secured.recv(1)
+    front.stop()
+
+    assert [each.fileno() for each in made] == [-1]
+
+
 def test_stop_does_not_wait_for_children(emulator):
     """A child that was started while it ran, and has its sockets too, does not keep it running."""
     front = HTTPFront(emulator._service)

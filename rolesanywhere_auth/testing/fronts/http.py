@@ -117,7 +117,7 @@ class _Server(ThreadingHTTPServer):
                 super().finish_request(connection, client_address)
                 return
             secured = self._tls.wrap_socket(connection, server_side=True)
-            with self._tracked(secured), secured:
+            with secured, self._tracked(secured):
                 super().finish_request(secured, client_address)
 
     @contextlib.contextmanager
