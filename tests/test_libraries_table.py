@@ -37,7 +37,7 @@ def floors() -> dict[str, str]:
     """The oldest version of each package that pyproject.toml asks for, in any place."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return dict(
-        re.findall(r'^(?:\w+ = \[)? *"([\w-]+)(?:\[[\w,]+\])?>=([\d.]+)"', text, re.MULTILINE)
+        re.findall(r'^(?:\w+ = \[)? *"([\w-]+)(?:\[[\w,-]+\])?>=([\d.]+)"', text, re.MULTILINE)
     )
 
 

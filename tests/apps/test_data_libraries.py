@@ -43,6 +43,7 @@ import s3fs
 from dask import dataframe
 from distributed import Client, LocalCluster
 from obstore.store import S3Store
+from pyiceberg.catalog.sql import SqlCatalog
 from requests_aws4auth import AWS4Auth
 
 from rolesanywhere_auth import (
@@ -386,6 +387,30 @@ def arrow_work(lake: Lake) -> Work:
     return Work(lake, do)
 
 
+def iceberg_work(lake: Lake, server: CredentialServer) -> Work:
+    """One table for all lives; pyiceberg reads and writes by Arrow's client, which has no keys."""
+    tables: list[Any] = []
+
+    def do(life: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            for key, value in server.environment(lake.name).items():
+                patch.setenv(key, value)
+            if not tables:
+                catalog = SqlCatalog(
+                    "lake",
+                    uri="sqlite:///:memory:",
+                    warehouse="s3://lake/iceberg",
+                    **{"s3.endpoint": lake.url, "s3.region": lake.aws.region},
+                )
+                catalog.create_namespace_if_not_exists("n")
+                tables.append(catalog.create_table_if_not_exists("n.n", schema=TABLE.schema))
+            [table] = tables
+            table.append(TABLE)
+            assert table.scan().to_arrow().num_rows >= 3 * (life + 1)
+
+    return Work(lake, do)
+
+
 def dask_work(lake: Lake) -> Work:
     """Two worker processes that get the session by pickle."""
     frame = dataframe.from_pandas(pandas.DataFrame({"n": range(6)}), npartitions=2)
@@ -422,7 +447,7 @@ class Outcome(NamedTuple):
 def own_clocks(aws: Emulator, workers: Client) -> dict[str, Outcome]:
     """All libraries with a clock of their own do their work in one life after the other."""
     aws.set_time(datetime.now(timezone.utc))
-    names = ("polars", "deltalake", "arrow", "dask")
+    names = ("polars", "deltalake", "arrow", "iceberg", "dask")
     lakes = {name: Lake(aws, name) for name in names}
     with (
         aws.faults.short_lived(OWN_LIFE),
@@ -436,6 +461,7 @@ def own_clocks(aws: Emulator, workers: Client) -> dict[str, Outcome]:
             polars_work(lakes["polars"]),
             deltalake_work(lakes["deltalake"], server),
             arrow_work(lakes["arrow"]),
+            iceberg_work(lakes["iceberg"], server),
             dask_work(lakes["dask"]),
         ]
         errors: dict[str, list[str]] = {name: [] for name in names}
@@ -485,6 +511,11 @@ def test_deltalake(own_clocks: dict[str, Outcome]) -> None:
 def test_arrow_itself(own_clocks: dict[str, Outcome]) -> None:
     """Arrow's own S3 client goes to the server whenever its keys are about to end."""
     check(own_clocks["arrow"])
+
+
+def test_iceberg(own_clocks: dict[str, Outcome]) -> None:
+    """An Iceberg table is read and written by the server's credentials."""
+    check(own_clocks["iceberg"])
 
 
 def test_dask(own_clocks: dict[str, Outcome]) -> None:
