@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from rolesanywhere_auth._version import __version__
 
@@ -29,9 +30,17 @@ _COMMANDS = {
 """Each command and its module."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Those of commands are of this class, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, as `fail` does, and end."""
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 def parser(command: str | None = None) -> argparse.ArgumentParser:
     """The command line, with *command* alone where that is one; loads nothing but argparse."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="rolesanywhere-auth",
         description="AWS credentials from an X.509 certificate, by IAM Roles Anywhere.",
         allow_abbrev=False,
@@ -58,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after one line about the error on standard error;
-        wrong arguments end in 2, as usual.
+        wrong arguments end in 2, after one such line, too.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser(given[0] if given else None).parse_args(given)
