@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from rolesanywhere_auth.testing import Emulator
 
 pytest_plugins = ["pytester"]
+
+with contextlib.suppress(ImportError):  # not everywhere installed
+    import hypothesis
+
+    # An example that takes long says something of the machine alone.
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
 
 _PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "moto", "iam-rolesanywhere-session")
 _FOREIGN = (

@@ -126,23 +126,23 @@ class Clock:
 
 
 @pytest.mark.parametrize("ask", ["to_obstore", "to_polars"])
-def test_a_renewal_keeps_no_library_waiting(
-    rolesanywhere_emulator: Emulator, config: RolesAnywhereConfig, ask: str
-) -> None:
+def test_a_renewal_keeps_no_library_waiting(ask: str) -> None:
     """In the advisory window the old credentials come at once, while the service takes its time."""
     clock = Clock()
-    credentials = RolesAnywhereCredentials(replace(config, session_duration=900), now=clock)
-    provider = getattr(credentials, ask)()
-    first = provider()
-    hang = rolesanywhere_emulator.faults.next(1).hang()
-    rolesanywhere_emulator.advance(800)
-    clock.ahead = 800
+    with Emulator() as emulator:  # its own: the renewal may go on after the test
+        arguments = emulator.set_up().config_arguments()
+        config = RolesAnywhereConfig(**arguments, session_duration=900)
+        provider = getattr(RolesAnywhereCredentials(config, now=clock), ask)()
+        first = provider()
+        hang = emulator.faults.next(1).hang()
+        emulator.advance(800)
+        clock.ahead = 800
 
-    during = provider()
+        during = provider()
 
-    hang.wait_until_hit()
-    assert keys(during) == keys(first)
-    hang.release()
+        hang.wait_until_hit()
+        assert keys(during) == keys(first)
+        hang.release()
 
 
 def keys(found: object) -> object:
@@ -153,14 +153,14 @@ def keys(found: object) -> object:
     return {key: value for key, value in found.items() if key != "expires_at"}
 
 
-def test_a_refusal_reaches_the_library(
-    rolesanywhere_emulator: Emulator, config: RolesAnywhereConfig
-) -> None:
+def test_a_refusal_reaches_the_library() -> None:
     """Where there are no credentials, the provider raises what signing in raised."""
-    rolesanywhere_emulator.fail_next(status=403, code="AccessDeniedException", message="No")
+    with Emulator() as emulator:  # its own: a renewal of another test may not take the refusal
+        config = RolesAnywhereConfig(**emulator.set_up().config_arguments())
+        emulator.fail_next(status=403, code="AccessDeniedException", message="No")
 
-    with pytest.raises(AccessDeniedError):
-        RolesAnywhereCredentials(config).to_obstore()()
+        with pytest.raises(AccessDeniedError):
+            RolesAnywhereCredentials(config).to_obstore()()
 
 
 @pytest.mark.parametrize("kind", [ObstoreProvider, PolarsProvider])
