@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -316,6 +317,8 @@ def test_a_fork_within_a_guard_of_its_own_thread() -> None:
 def test_handles_that_are_left_before_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaves them runs in the parent, within; not where a use would be cut in two."""
     left: list[bool] = []
+    # so that forks of other tests do not come here
+    monkeypatch.setattr(forking, "_guards", weakref.WeakSet())
     guard = forking.Guard(leave=lambda: left.append(is_free(guard)))
 
     assert in_child(lambda: left == [False])
