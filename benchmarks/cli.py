@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
+from benchmarks.instructions import can_count, instructions, run
 from benchmarks.stage import Stage
 from benchmarks.table import Budget, Samples, budget, measure, ratios, section
 
@@ -62,47 +60,22 @@ def programs(found: Stage) -> dict[str, str]:
     }
 
 
-def _instructions(found: Stage, source: str, env: Mapping[str, str]) -> float:
-    """Millions of instructions that a new interpreter executes for *source*."""
-    tool = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
-    done = _run(found, [*tool, sys.executable, "-c", source], env)
-    match = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
-    assert match is not None
-    return int(match[1].replace(",", "")) / 1e6
-
-
 def _processor_time(found: Stage, source: str, env: Mapping[str, str]) -> float:
     """Milliseconds of the processor that a new interpreter takes for *source*."""
     before = os.times()
-    _run(found, [sys.executable, "-c", source], env)
+    run(found, [sys.executable, "-c", source], env)
     after = os.times()
     spent = after.children_user - before.children_user
     return (spent + after.children_system - before.children_system) * 1e3
 
 
-def _run(
-    found: Stage, arguments: Sequence[str], env: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        arguments,
-        env=found.environment(env),
-        cwd=found.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"a measured program failed:\n{done.stderr}")
-    return done
-
-
 def _start_up(found: Stage, *, rounds: int) -> list[Budget]:
     env = {"AWS_CA_BUNDLE": found.bundle}
-    counts = shutil.which("valgrind") is not None
-    figure, unit = (_instructions, "M instr.") if counts else (_processor_time, "ms CPU")
+    counts = can_count()
+    figure, unit = (instructions, "M instr.") if counts else (_processor_time, "ms CPU")
     contenders = programs(found)
     for source in contenders.values():
-        _run(found, [sys.executable, "-c", source], env)  # byte code is there from now on
+        run(found, [sys.executable, "-c", source], env)  # byte code is there from now on
     samples = measure(
         {name: partial(figure, found, text, env) for name, text in contenders.items()},
         rounds=1 if counts else rounds,  # instructions hardly vary
@@ -130,7 +103,7 @@ def _renewals(found: Stage, *, rounds: int) -> list[Budget]:
 
     def by_child() -> float:
         begin = time.perf_counter_ns()
-        _run(found, child, env)
+        run(found, child, env)
         return (time.perf_counter_ns() - begin) / 1e6
 
     samples: Samples = measure({INSIDE: inside, CHILD: by_child}, rounds=rounds)

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import product
 from statistics import median
 
+from benchmarks.instructions import can_count, instructions
 from benchmarks.stage import Stage
 from benchmarks.table import OURS, PEER, Budget, Samples, budget, measure, ratios, section
 
@@ -114,6 +115,17 @@ def _start(
     return what, samples
 
 
+def _counts(found: Stage, what: str, key_type: str, *, endpoint: bool, client: bool) -> Budget:
+    """Print what the same takes in instructions, where neither noise nor waiting counts."""
+    env = environment(found, endpoint=endpoint)
+    samples = {
+        name: [instructions(found, source, env)]
+        for name, source in programs(found, key_type, endpoint=endpoint, client=client).items()
+    }
+    print(section(f"The same in instructions: {what}", samples, unit="M instr.", base=PEER))
+    return budget(f"{what}, instructions / peer", ratios(samples, OURS, PEER), None)
+
+
 def starts(found: Stage, *, rounds: int) -> list[Budget]:
     """Print the start-up times; the budgets against the peer, used as its documentation says."""
     budgets = []
@@ -124,4 +136,7 @@ def starts(found: Stage, *, rounds: int) -> list[Budget]:
             budgets.append(budget(f"{what} / peer", ratios(samples, OURS, PEER), promised))
             over = median(samples[OURS]) - median(samples[STATIC])
             print(f"{OURS} over {STATIC}: {over:+.1f} ms")
+            if can_count():
+                way = {"endpoint": endpoint, "client": client}
+                budgets.append(_counts(found, what, key_type, **way))
     return budgets

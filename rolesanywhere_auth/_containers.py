@@ -27,7 +27,8 @@ _LONGEST_PATH = 255
 """A longer one may be something else by mistake, and is not shown."""
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n?(.*?)-----END \1-----", re.DOTALL)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):")
+_SCHEME = r"\s*([A-Za-z][A-Za-z0-9+.-]+):"
+_PKCS12 = rb"\x30(?:[\x00-\x80]|[\x81-\x84].{0,4}?)\x02\x01\x03\x30"
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 
 Readable: TypeAlias = "str | bytes | os.PathLike[str]"
@@ -93,7 +94,11 @@ def _load_error(role: str, text: str, *, source: str) -> CertificateLoadError | 
 
 def may_name_store(value: object) -> bool:
     """Whether *value* looks like ``scheme:reference``; `keys.stores.scheme_of` knows better."""
-    return isinstance(value, str) and _SCHEME.match(value) is not None
+    return isinstance(value, str) and _scheme(value) is not None
+
+
+def _scheme(text: str) -> re.Match[str] | None:
+    return re.match(_SCHEME, text) if ":" in text else None
 
 
 def read_material(value: object, *, role: str) -> Material:
@@ -152,7 +157,7 @@ def _read_file(text: str, *, role: str) -> Material:
 
 def _path(text: str, *, role: str) -> Path:
     """The path meant; refuses references to key stores without showing them: they hold PINs."""
-    scheme = _SCHEME.match(text)
+    scheme = _scheme(text)
     try:
         path = Path(text).expanduser()
         if scheme is None or path.exists():
@@ -278,7 +283,7 @@ def _first_element(der: bytes) -> bytes:
 def _sniff(data: bytes) -> str | None:
     """What kind of DER this is, by its first elements; PEM labels, ``PKCS12``, ``PKCS7``."""
     # PKCS#12 may be BER with indefinite lengths, which the strict reader refuses.
-    if re.match(rb"\x30(?:[\x00-\x80]|[\x81-\x84].{0,4}?)\x02\x01\x03\x30", data, re.DOTALL):
+    if data[:1] == b"\x30" and re.match(_PKCS12, data, re.DOTALL):
         return "PKCS12"
     try:
         outer = Reader(data)

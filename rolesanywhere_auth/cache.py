@@ -33,7 +33,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -284,7 +283,7 @@ def _format(found: SessionCredentials, *, key: str, offset: float) -> bytes:
         "version": _VERSION,
         "key": key,
         "clock_offset": offset,
-        "credentials": {**asdict(found), "expiration": found.expiration.isoformat()},
+        "credentials": {**found._asdict(), "expiration": found.expiration.isoformat()},
     }
     payload = json.dumps(entry).encode()
     return hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rolesanywhere_auth.transport")
 
-_LOGIN = re.compile(r"//[^/\s\"']*@")
-_UNPARSED = re.compile(r"(Failed to parse: ).*?(?= is not |$)", re.DOTALL)
+_LOGIN = r"//[^/\s\"']*@"
+_UNPARSED = r"(?s)(Failed to parse: ).*?(?= is not |$)"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -178,7 +178,7 @@ def no_answer(endpoint: str, error: Exception, *, distrust: bool) -> TransportEr
     else:
         hint = "check the network, the proxy settings and the endpoint"
     # a proxy's URL may hold a password; where that has a slash, urllib3 shows a half of it
-    cause = _UNPARSED.sub(rf"\1{MASK}", _LOGIN.sub(f"//{MASK}@", str(error)))
+    cause = re.sub(_UNPARSED, rf"\1{MASK}", re.sub(_LOGIN, f"//{MASK}@", str(error)))
     return TransportError(
         f"no answer from {endpoint}: {cause} ({hint})", endpoint=endpoint, retryable=not distrust
     )

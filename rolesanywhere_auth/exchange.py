@@ -13,9 +13,8 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from rolesanywhere_auth.errors import (
     InvalidResponseError,
@@ -77,13 +76,12 @@ class Clock:
         return datetime.fromtimestamp(self._now() + self.offset, timezone.utc)
 
 
-@dataclass(frozen=True)
-class SessionCredentials:
+class SessionCredentials(NamedTuple):
     """What CreateSession answers. ``repr`` shows no secret."""
 
     access_key: str
-    secret_key: str = field(repr=False)
-    token: str = field(repr=False)
+    secret_key: str
+    token: str
     expiration: datetime
     """By the service's clock; aware, UTC."""
     role_arn: str
@@ -98,7 +96,11 @@ class SessionCredentials:
         """The account of the role."""
         return self.role_arn.split(":")[4]
 
-    def __getstate__(self) -> Any:
+    def __repr__(self) -> str:
+        shown = (name for name in self._fields if name not in ("secret_key", "token"))
+        return f"SessionCredentials({', '.join(f'{n}={getattr(self, n)!r}' for n in shown)})"
+
+    def __reduce__(self) -> NoReturn:
         raise TypeError("SessionCredentials hold secrets and are never pickled; pickle the config")
 
     def credential_process(self) -> dict[str, Any]:

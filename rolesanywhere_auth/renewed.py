@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
-from rolesanywhere_auth.adapters import ObstoreProvider, PolarsProvider
 from rolesanywhere_auth.events import AttemptHook, Health, Labels, RenewalHook
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.hooks import Hooks
 from rolesanywhere_auth.renewal import Renewal
+
+if TYPE_CHECKING:
+    from rolesanywhere_auth.adapters import ObstoreProvider, PolarsProvider
 
 
 def renewal_of(credentials: RenewedCredentials) -> Renewal:
@@ -124,6 +127,9 @@ class RenewedCredentials(RefreshableCredentials):
 
         It tells obstore the true expiry, and pickles by the configuration.
         """
+        with local_work():
+            from rolesanywhere_auth.adapters import ObstoreProvider
+
         return ObstoreProvider(self, current=self._renewal.current, now=self._now)
 
     def to_polars(self) -> PolarsProvider:
@@ -132,6 +138,9 @@ class RenewedCredentials(RefreshableCredentials):
         polars goes on with what it has up to the last second it was told, so it is told to
         ask again when the background renewal begins. It pickles by the configuration.
         """
+        with local_work():
+            from rolesanywhere_auth.adapters import PolarsProvider
+
         return PolarsProvider(self, current=self._renewal.current, now=self._now)
 
     def __copy__(self) -> RenewedCredentials:

@@ -49,7 +49,7 @@ _AES_CBC = {
     "2.16.840.1.101.3.4.1.42": 32,
 }
 
-_AES_192_PEM = re.compile(rb"^DEK-Info: *AES-192-CBC, *([0-9A-Fa-f]{32})$([^-]*)", re.MULTILINE)
+_AES_192_PEM = rb"(?m)^DEK-Info: *AES-192-CBC, *([0-9A-Fa-f]{32})$([^-]*)"
 
 
 class PrivateKeyInfo:
@@ -164,7 +164,7 @@ def decrypt_pem(pem: bytes, passphrase: bytes) -> bytes | None:
 
     AES-192-CBC alone: the one AES that ``cryptography`` does not know there.
     """
-    headers = _AES_192_PEM.search(pem)
+    headers = re.search(_AES_192_PEM, pem)
     if headers is None:
         return None
     iv = bytes.fromhex(headers[1].decode())

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("rolesanywhere_auth.keys")
 
+_MLDSA = frozenset({"MLDSA44PrivateKey", "MLDSA65PrivateKey", "MLDSA87PrivateKey"})
+"""Classes that an older ``cryptography`` does not have."""
+
 
 class FileSigner:
     """A private key held in this process's memory. A ``Signer``.
@@ -142,7 +145,7 @@ def is_private_key(value: object) -> TypeGuard[AnyPrivateKey]:
     """Whether this is a private key object of ``cryptography``, of a kind accepted here."""
     return (
         isinstance(value, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey))
-        or re.fullmatch(r"MLDSA\d\dPrivateKey", type(value).__name__) is not None
+        or type(value).__name__ in _MLDSA
     )
 
 
@@ -248,7 +251,7 @@ def _load_plain(block: KeyBlock, *, source: str) -> AnyPrivateKey:
         ) from error
 
 
-_UNKNOWN = re.compile("Unknown key encryption|unknown cipher")
+_UNKNOWN = "Unknown key encryption|unknown cipher"
 """What ``cryptography`` says of ciphers that it does not have."""
 
 
@@ -266,7 +269,7 @@ def _load_encrypted(block: KeyBlock, passphrase: bytes, *, source: str) -> AnyPr
         if plain:
             label = block.label if block.pem else "PRIVATE KEY"
             return _load_plain(KeyBlock(label, plain), source=source)
-        unknown = isinstance(error, UnsupportedAlgorithm) or _UNKNOWN.search(str(error))
+        unknown = isinstance(error, UnsupportedAlgorithm) or re.search(_UNKNOWN, str(error))
         if unknown and plain is None:
             raise PrivateKeyLoadError(
                 f"{source}: the private key is encrypted in a way that cannot be read here. "
