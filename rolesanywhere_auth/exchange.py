@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Generator, Mapping
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from rolesanywhere_auth.errors import (
@@ -22,7 +23,7 @@ from rolesanywhere_auth.errors import (
     SignInError,
     TransportError,
 )
-from rolesanywhere_auth.refusals import http_date, one_line, service_error
+from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.signing import HTTPRequest, sign
 
 if TYPE_CHECKING:
@@ -80,14 +81,21 @@ class SessionCredentials(NamedTuple):
     """What CreateSession answers. ``repr`` shows no secret."""
 
     access_key: str
+    """The access key id."""
     secret_key: str
+    """The secret access key."""
     token: str
+    """The session token."""
     expiration: datetime
     """By the service's clock; aware, UTC."""
     role_arn: str
+    """The role that was asked for."""
     assumed_role_arn: str | None = None
+    """Role and session name, as ``sts:GetCallerIdentity`` tells them."""
     subject_arn: str | None = None
+    """The service's record of the certificate's subject."""
     source_identity: str | None = None
+    """Which CloudTrail shows with each call."""
     packed_policy_size: int | None = None
     """Per cent of the room for session policies and tags that is used."""
 
@@ -289,6 +297,9 @@ def read_reply(reply: Reply, *, config: RolesAnywhereConfig, now: datetime) -> S
     if reply is None:
         raise TypeError("the driver sent neither an answer nor an error")
     if not 200 <= reply.status < 300:
+        with local_work():
+            from rolesanywhere_auth.refusals import service_error
+
         raise service_error(reply.status, reply.headers, reply.body, config=config)
     found = None
     with contextlib.suppress(*MALFORMED):  # never our error's context: they may hold the answer
@@ -309,6 +320,9 @@ def read_reply(reply: Reply, *, config: RolesAnywhereConfig, now: datetime) -> S
 
 
 def _request_id(reply: HTTPResponse) -> str:
+    with local_work():
+        from rolesanywhere_auth.refusals import one_line
+
     name = reply.headers.get("x-amzn-requestid")
     return f" (request id {one_line(name)})" if name else ""
 
@@ -346,3 +360,14 @@ def parse_time(text: str) -> datetime:
     if parts is None:
         raise ValueError("no time, or no time zone")
     return datetime.fromisoformat(parts[1] + (parts[2] or "+00:00")).astimezone(timezone.utc)
+
+
+def http_date(text: object) -> datetime | None:
+    """An HTTP date (RFC 9110, 5.6.7), aware; None if *text* is none."""
+    if not isinstance(text, str):
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rolesanywhere_auth.errors import (
@@ -29,6 +27,7 @@ from rolesanywhere_auth.errors import (
     ThrottlingError,
     UntrustedCertificateError,
 )
+from rolesanywhere_auth.exchange import http_date
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.config import RolesAnywhereConfig
@@ -275,14 +274,3 @@ def _until(date: object, now: str | None) -> float | None:
     if then is None or present is None:
         return None
     return max(0.0, (then - present).total_seconds())
-
-
-def http_date(text: object) -> datetime | None:
-    """An HTTP date (RFC 9110, 5.6.7), aware; None if *text* is none."""
-    if not isinstance(text, str):
-        return None
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -42,6 +42,7 @@ from rolesanywhere_auth.exchange import (
     Wait,
     build_request,
     create_session,
+    http_date,
     read_reply,
 )
 from rolesanywhere_auth.identity import Identity
@@ -726,3 +727,37 @@ def test_botocore_reads_the_credential_process_form(tmp_path: Path) -> None:
     assert theirs is not None
     assert tuple(theirs.get_frozen_credentials())[:3] == ("ASIAEXAMPLE", *SECRETS)
     assert found.credential_process()["Expiration"] == expiration
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Sun, 22 Nov 2026 12:00:00 GMT", "2026-11-22T12:00:00+00:00"),
+        ("Sun, 22 Nov 2026 12:00:00 -0000", "2026-11-22T12:00:00+00:00"),
+        ("Sun, 22 Nov 2026 14:00:00 +0200", "2026-11-22T14:00:00+02:00"),
+        ("Sun Nov 22 12:00:00 2026", "2026-11-22T12:00:00+00:00"),
+    ],
+)
+def test_http_dates(text: str, expected: str) -> None:
+    """The forms of RFC 9110 and of mail, always with a time zone."""
+    found = http_date(text)
+    assert found is not None
+    assert found.isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        5,
+        "",
+        "yesterday",
+        "Mon, 20 Nov 99999 19:12:08 GMT",
+        "Mon, 20 Nov 1995 99999999999999999999999:12:08 GMT",
+        "Mon, 20 Nov 1995 19:12:08 -9900",
+    ],
+    ids=repr,
+)
+def test_no_dates(text: object) -> None:
+    """What is no date is None, whatever the parser makes of it."""
+    assert http_date(text) is None

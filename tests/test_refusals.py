@@ -30,7 +30,7 @@ from rolesanywhere_auth.errors import (
     ThrottlingError,
     UntrustedCertificateError,
 )
-from rolesanywhere_auth.refusals import KNOWN, http_date, service_error
+from rolesanywhere_auth.refusals import KNOWN, service_error
 
 UUID = "9f084b8b-2f3b-4c9e-a3c5-0a2f7b1c5d6e"
 CONFIG = RolesAnywhereConfig(
@@ -307,40 +307,6 @@ DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 def test_retry_after(headers: dict[str, str], body: dict[str, Any], expected: float | None) -> None:
     """How long to wait is read in each form that it comes in; nonsense is no wish."""
     assert refusal(503, headers, body).retry_after == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (DATE, "2026-11-22T12:00:00+00:00"),
-        ("Sun, 22 Nov 2026 12:00:00 -0000", "2026-11-22T12:00:00+00:00"),
-        ("Sun, 22 Nov 2026 14:00:00 +0200", "2026-11-22T14:00:00+02:00"),
-        ("Sun Nov 22 12:00:00 2026", "2026-11-22T12:00:00+00:00"),
-    ],
-)
-def test_http_dates(text: str, expected: str) -> None:
-    """The forms of RFC 9110 and of mail, always with a time zone."""
-    found = http_date(text)
-    assert found is not None
-    assert found.isoformat() == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        None,
-        5,
-        "",
-        "yesterday",
-        "Mon, 20 Nov 99999 19:12:08 GMT",
-        "Mon, 20 Nov 1995 99999999999999999999999:12:08 GMT",
-        "Mon, 20 Nov 1995 19:12:08 -9900",
-    ],
-    ids=repr,
-)
-def test_no_dates(text: object) -> None:
-    """What is no date is None, whatever the parser makes of it."""
-    assert http_date(text) is None
 
 
 JSON = st.recursive(

@@ -27,8 +27,8 @@ from rolesanywhere_auth.diagnosis.case import (
 from rolesanywhere_auth.diagnosis.report import Facts
 from rolesanywhere_auth.endpoints import resolve_endpoint, verification
 from rolesanywhere_auth.errors import ConfigurationError, TransportError
-from rolesanywhere_auth.exchange import MAX_SKEW, HTTPResponse
-from rolesanywhere_auth.refusals import excerpt, http_date, one_line
+from rolesanywhere_auth.exchange import MAX_SKEW, HTTPResponse, http_date
+from rolesanywhere_auth.refusals import excerpt, one_line
 from rolesanywhere_auth.signing import SERVICE, HTTPRequest
 from rolesanywhere_auth.transport import USER_AGENT, Transport, proxies_for
 
