@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import children_of
 from cryptography import x509
 
 from backends import Backend, Place, parameters, store_class
@@ -114,20 +114,6 @@ def in_threads(number: int, work: Callable[[], None]) -> tuple[list[threading.Th
     return threads, failures
 
 
-def forked(work: Callable[[], None]) -> int:
-    """Run *work* in a forked child; its process id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-        os._exit(0)
-    except BaseException as error:  # noqa: BLE001
-        os.write(2, f"in the child: {error!r}\n".encode())
-    finally:
-        os._exit(1)
-
-
 def test_threads_and_forks(place: Place) -> None:
     """Threads sign while the process forks; so do the children."""
     source = source_of(place)
@@ -140,19 +126,19 @@ def test_threads_and_forks(place: Place) -> None:
         for _ in range(each):
             check(identity)
 
-    def sign_in_child() -> None:
+    def sign_in_child() -> bytes:
         check(identity)
         check(source.current(now=now()))
+        return b"signed"
 
     threads, failures = in_threads(number, sign)
     begun.wait()
-    children = [forked(sign_in_child) for _ in range(4 if hasattr(os, "fork") else 0)]
-    statuses = [os.waitpid(child, 0)[1] for child in children]
+    with children_of(sign_in_child, count=4, patience=120) as answers:
+        assert answers == [b"signed"] * 4
     for thread in threads:
         thread.join(120)
 
     assert failures == []
-    assert statuses == [0] * len(children)
     assert not any(thread.is_alive() for thread in threads)
     check(identity)
 
