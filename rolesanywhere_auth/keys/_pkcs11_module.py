@@ -245,30 +245,28 @@ class Module:
             return True
 
 
-def _has_tpm2_pkcs11(path: str) -> bool:
-    """Whether the module is tpm2-pkcs11, or p11-kit's proxy, which may have it among others."""
-    return "tpm2_pkcs11" in path or path == _PROXY
-
-
 def _shares_its_connection(path: str) -> bool:
     """Whether a child speaks on the parent's line, and hangs up for both when it starts anew.
 
     tpm2-pkcs11 (seen with 1.9) does: it keeps an open connection to the TPM with sessions and
-    keys in it, which C_Finalize removes, in whichever process.
+    keys in it, which C_Finalize removes, in whichever process. p11-kit's proxy may have it among
+    others.
     """
     if path != _PROXY:
-        return _has_tpm2_pkcs11(path)
-    with contextlib.suppress(OSError):  # another system than Linux, where it is not to be had
+        return "tpm2_pkcs11" in path
+    try:
         return b"tpm2_pkcs11" in Path("/proc/self/maps").read_bytes()
-    return False
+    except OSError:  # another system than Linux, where it is not to be had
+        return False
 
 
 def _databases(path: str) -> tuple[object, ...]:
     """The state of what tpm2-pkcs11 (seen with 1.9) reads only when it starts: certificates, keys.
 
-    Its folders are those of its documentation, doc/INITIALIZING.md.
+    Its folders are those of its documentation, doc/INITIALIZING.md. p11-kit's proxy may have it
+    among others.
     """
-    if not _has_tpm2_pkcs11(path):
+    if path != _PROXY and "tpm2_pkcs11" not in path:
         return ()
     folders = (os.environ.get("TPM2_PKCS11_STORE", ""), "~/.tpm2_pkcs11", "/etc/tpm2_pkcs11")
     found: list[object] = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rolesanywhere_auth.errors import ProvisioningError, ResourceConflictError
 from rolesanywhere_auth.provisioning._draft import Draft, change, known
 from rolesanywhere_auth.provisioning.blueprint import Blueprint, read_bundle
-from rolesanywhere_auth.provisioning.plan import TRUST_ANCHOR, Later, Step
+from rolesanywhere_auth.provisioning.plan import TRUST_ANCHOR, Later, Step, switch
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.certificates import Certificate
@@ -81,7 +81,6 @@ def _adopted_anchor(draft: Draft, anchor: dict[str, Any]) -> str:
 def _own_anchor(
     draft: Draft, anchor: dict[str, Any], source: dict[str, Any], trusts: list[str]
 ) -> str:
-    identifier = anchor["trustAnchorId"]
     before = len(draft.steps)
     if _identity(anchor["source"]) != _identity(source):
         details = (
@@ -92,18 +91,13 @@ def _own_anchor(
             change(
                 f"trust anchor {draft.blueprint.name}: the CA",
                 "update_trust_anchor",
-                {"trustAnchorId": identifier, "source": source},
+                {"trustAnchorId": anchor["trustAnchorId"], "source": source},
                 details,
             )
         )
     if not anchor["enabled"]:
-        draft.steps.append(
-            change(
-                f"trust anchor {draft.blueprint.name}: enable",
-                "enable_trust_anchor",
-                {"trustAnchorId": identifier},
-            )
-        )
+        title = f"trust anchor {draft.blueprint.name}: enable"
+        draft.steps.append(switch("trustAnchor", anchor, to="enable", title=title))
     return known(draft, TRUST_ANCHOR, anchor["trustAnchorArn"], before, "trust anchor")
 
 

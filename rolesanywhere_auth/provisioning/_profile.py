@@ -9,7 +9,7 @@ from typing import Any
 from rolesanywhere_auth.provisioning._draft import Draft, change, differences, known, plain
 from rolesanywhere_auth.provisioning.blueprint import Blueprint
 from rolesanywhere_auth.provisioning.inventory import normal
-from rolesanywhere_auth.provisioning.plan import PROFILE, Document, Later, Step
+from rolesanywhere_auth.provisioning.plan import PROFILE, Document, Later, Step, switch
 
 
 def plan_profile(draft: Draft, role: str | Later) -> None:
@@ -96,13 +96,8 @@ def _own_profile(draft: Draft, mine: dict[str, Any], wanted: dict[str, Any]) -> 
             )
         )
     if not mine["enabled"]:
-        draft.steps.append(
-            change(
-                f"profile {draft.blueprint.name}: enable",
-                "enable_profile",
-                {"profileId": mine["profileId"]},
-            )
-        )
+        title = f"profile {draft.blueprint.name}: enable"
+        draft.steps.append(switch("profile", mine, to="enable", title=title))
     known(draft, PROFILE, mine["profileArn"], before, "profile")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -30,10 +30,15 @@ from rolesanywhere_auth.errors import (
     KeyMismatchError,
 )
 from rolesanywhere_auth.keys.files import load_key
+from rolesanywhere_auth.provisioning._new_files import (
+    KeyType,
+    key_at,
+    occupied,
+    write_key,
+    write_new,
+)
 from rolesanywhere_auth.secrets import Passphrase, reveal
 
-KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
-KEY_TYPES: tuple[KeyType, ...] = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
 CA_CERTIFICATE, CA_KEY = "ca.pem", "ca.key"
 """Names of files in the folder of a development CA."""
 
@@ -166,7 +171,7 @@ def open_development_ca(
     certificate, key_file = Path(folder) / CA_CERTIFICATE, Path(folder) / CA_KEY
     if certificate.exists():
         return Authority.load(certificate, key_file)
-    key = _key(key_file, key_type)
+    key = key_at(key_file, key_type)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = _builder(name, key.public_key(), now=now, lifetime=lifetime).issuer_name(name)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -183,10 +188,10 @@ def write_development_ca(authority: Authority, folder: str | os.PathLike[str]) -
     """
     certificate, key_file = Path(folder) / CA_CERTIFICATE, Path(folder) / CA_KEY
     if not certificate.exists():
-        _write_key(key_file, authority.key)
+        write_key(key_file, authority.key)
         write_new(certificate, authority.certificate_pem, mode=0o644)
     elif load_certificate(certificate, role="ca_certificate") != authority.certificate:
-        raise _occupied(certificate)  # by another run, since this one looked
+        raise occupied(certificate)  # by another run, since this one looked
 
 
 def issue_leaf(
@@ -226,13 +231,13 @@ def issue_leaf(
     """
     files = _free_files(Path(folder), file_name or common_name)
     lifetime = min(lifetime, _time_left(authority, now))
-    key = _key(files.private_key, key_type)
+    key = key_at(files.private_key, key_type)
     names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns_names]
     names += [x509.UniformResourceIdentifier(each) for each in uris]
     subject = _subject(common_name, organization, organizational_units)
     builder = _builder(subject, key.public_key(), now=now, lifetime=lifetime)
     made = _signed_leaf(builder, authority, names)
-    _write_key(files.private_key, key)
+    write_key(files.private_key, key)
     write_new(files.certificate, made.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return files
 
@@ -242,7 +247,7 @@ def _free_files(folder: Path, name: str) -> LeafFiles:
         raise ConfigurationError(f"{name!r} cannot be a file's name here; give another file_name")
     files = LeafFiles(folder / f"{name}.pem", folder / f"{name}.key")
     if files.certificate.exists():
-        raise _occupied(files.certificate)
+        raise occupied(files.certificate)
     return files
 
 
@@ -310,60 +315,6 @@ def load_certificate(certificate: Readable, *, role: str) -> x509.Certificate:
             f"{material.source}, given as {role}: the certificate is damaged: {error}",
             source=material.source,
         ) from error
-
-
-def write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file that is not there yet, with its mode from the first moment.
-
-    Raises:
-        ConfigurationError: It is there.
-        OSError: It cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        raise _occupied(path) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-
-
-def _occupied(path: Path) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} is there already, and nothing is overwritten: choose another name or folder, or "
-        "move it away"
-    )
-
-
-def _key(path: Path, key_type: KeyType) -> Any:
-    """A new private key; or the one that an interrupted run left in *path*."""
-    if path.exists():
-        return load_key(
-            open_contents(read_material(path, role="private_key"), passphrase=None),
-            passphrase=None,
-        )
-    key: Any
-    if key_type.startswith("ec-"):
-        key = ec.generate_private_key(ec.SECP256R1() if key_type == "ec-p256" else ec.SECP384R1())
-    elif key_type in KEY_TYPES:
-        key = rsa.generate_private_key(65537, int(key_type[4:]))
-    else:
-        raise ConfigurationError(f"no key type {key_type!r}: there are {', '.join(KEY_TYPES)}")
-    return key
-
-
-def _write_key(path: Path, key: Any) -> None:
-    """Write the key, unless it came from there."""
-    if path.exists():
-        if _key(path, "ec-p256").public_key() != key.public_key():
-            raise _occupied(path)  # by another run, since this one looked
-        return
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    write_new(path, pem, mode=0o600)
 
 
 def _builder(

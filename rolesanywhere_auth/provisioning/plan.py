@@ -17,9 +17,12 @@ from rolesanywhere_auth.provisioning.admin import is_absent
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.provisioning.admin import Admin
+    from rolesanywhere_auth.provisioning.inventory import Kind
 
 TRUST_ANCHOR, PROFILE, ROLE = "trust_anchor_arn", "profile_arn", "role_arn"
 """What a set-up brings."""
+_NAMES: dict[Kind, str] = {"trustAnchor": "trust_anchor", "profile": "profile", "crl": "crl"}
+"""As boto3 has them in the names of its operations."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,27 @@ class Step:
     """What becomes how; for people."""
     brings: tuple[str, str, str] | None = None
     """A name for `Later`, and the two members of the answer that lead to its value."""
+
+
+def switch(
+    kind: Kind, item: Mapping[str, Any], *, to: Literal["enable", "disable"], title: str
+) -> Step:
+    """The step that enables or disables a trust anchor, a profile or a CRL.
+
+    Args:
+        kind: What it is.
+        item: As AWS lists it.
+        to: Which of the two.
+        title: For people.
+    """
+    member = f"{kind}Id"
+    return Step(
+        sign="~" if to == "enable" else "-",
+        title=title,
+        service="rolesanywhere",
+        operation=f"{to}_{_NAMES[kind]}",
+        parameters={member: item[member]},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

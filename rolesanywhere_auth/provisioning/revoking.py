@@ -25,7 +25,7 @@ from rolesanywhere_auth.provisioning.crl import (
     pem_of,
 )
 from rolesanywhere_auth.provisioning.inventory import Inventory
-from rolesanywhere_auth.provisioning.plan import Plan, Step
+from rolesanywhere_auth.provisioning.plan import Plan, Step, switch
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -264,14 +264,9 @@ def _details(
     )
 
 
-def _enabling(target: dict[str, Any]) -> Step:
-    return Step(
-        sign="~",
-        title=f"CRL {target['crlArn']}: enable, with all that it lists",
-        service="rolesanywhere",
-        operation="enable_crl",
-        parameters={"crlId": target["crlId"]},
-    )
+def _enabling(crl: dict[str, Any]) -> Step:
+    title = f"CRL {crl['crlArn']}: enable, with all that it lists"
+    return switch("crl", crl, to="enable", title=title)
 
 
 def verify_revoked(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_auth.provisioning.blueprint import check_name
 from rolesanywhere_auth.provisioning.inventory import Inventory, Role
-from rolesanywhere_auth.provisioning.plan import Plan, Step
+from rolesanywhere_auth.provisioning.plan import Plan, Step, switch
 
 if TYPE_CHECKING:
     from rolesanywhere_auth.provisioning.admin import Admin
@@ -37,7 +37,11 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
         if role.elsewhere(admin.region) is None:
             steps += _role(role, inventory)
     anchors = inventory.made_by(name, "trustAnchor")
-    steps += [_disabling(item) for item in anchors if item["enabled"]]
+    steps += [
+        switch("trustAnchor", item, to="disable", title=f"trust anchor {item['name']}: disable")
+        for item in anchors
+        if item["enabled"]
+    ]
     steps += [
         _removal(f"CRL {item['name']}", "delete_crl", {"crlId": item["crlId"]}, item["crlArn"])
         for item in inventory.made_by(name, "crl")
@@ -55,16 +59,6 @@ def plan_teardown(name: str, admin: Admin) -> Plan:
         title=f"Teardown of {name} in account {admin.account_id}, {admin.region}",
         steps=tuple(steps),
         notes=(*_others(roles, admin.region), *_notes(name, anchors, inventory)),
-    )
-
-
-def _disabling(anchor: dict[str, Any]) -> Step:
-    return Step(
-        sign="-",
-        title=f"trust anchor {anchor['name']}: disable",
-        service="rolesanywhere",
-        operation="disable_trust_anchor",
-        parameters={"trustAnchorId": anchor["trustAnchorId"]},
     )
 
 

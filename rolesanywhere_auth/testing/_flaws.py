@@ -27,6 +27,7 @@ Flaw = Literal[
 """What is wrong with a leaf; ``wrong-signature``: signed by another CA of the same name."""
 
 _DAY = timedelta(days=1)
+_SIGNING = key_usage(digital_signature=True)
 _UNKNOWN_OID = x509.ObjectIdentifier("1.3.6.1.4.1.55555.1")
 
 
@@ -43,7 +44,7 @@ class Plan:
     client_auth: bool = True
     hash_algorithm: HashName = "sha256"
     ca: bool = False
-    key_usage: x509.KeyUsage | None = None
+    key_usage: x509.KeyUsage | None = _SIGNING
     extension: x509.ExtensionType | None = None
 
 

@@ -194,7 +194,6 @@ class CertificateAuthority:
             names=_names(dns_names, uris, email_addresses, directory_names),
             client_auth=client_auth,
             hash_algorithm=hash_algorithm,
-            key_usage=key_usage(digital_signature=True),
         )
         return Leaf(self._certify(plan, self._key), private_key, self.chain)
 
@@ -222,7 +221,6 @@ class CertificateAuthority:
             not_valid_before=start,
             not_valid_after=end,
             names=tuple(x509.DNSName(name) for name in dns_names),
-            key_usage=key_usage(digital_signature=True),
         )
         plan = with_flaw(sound, flaw)
         signer = generate_key("ec-p256") if flaw == "wrong-signature" else self._key

@@ -24,8 +24,6 @@ HANDLE = "0x81000001"
 PIN = "739182"
 MODULE = next(Path("/usr/lib").glob("*/libtpm2_pkcs11.so*"))
 TOKEN = f"pkcs11:token=prod;object=app?module-path={MODULE}"
-
-
 PASSPHRASES = {f"tpm:{HANDLE}": "pw", TOKEN: PIN}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import children_of
 from cryptography import x509
 
-from backends import Backend, Place, parameters, store_class
+from backends import Backend, Place, each_of, run, store_class
 from rolesanywhere_auth import RolesAnywhereConfig, boto3_session
 from rolesanywhere_auth.errors import (
     CertificateLoadError,
@@ -27,10 +26,7 @@ from rolesanywhere_auth.identity import Identity, IdentitySource
 from rolesanywhere_auth.keys import check_signature
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 
-pytestmark = [
-    pytest.mark.parametrize("backend", parameters(), indirect=True),
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 DATA = b"AWS4-X509-ECDSA-SHA256\n20261122T000000Z\n" + b"0" * 110
 
@@ -87,6 +83,7 @@ def check(identity: Identity) -> None:
     check_signature(public_key, signer.sign(DATA), DATA, source="test")
 
 
+@each_of()
 def test_signs_in(backend: Backend, emulator: Emulator) -> None:
     """A key of each kind signs in at the emulator, and the session works at STS."""
     setup = emulator.set_up()
@@ -114,20 +111,7 @@ def in_threads(number: int, work: Callable[[], None]) -> tuple[list[threading.Th
     return threads, failures
 
 
-def forked(work: Callable[[], None]) -> int:
-    """Run *work* in a forked child; its process id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        work()
-        os._exit(0)
-    except BaseException as error:  # noqa: BLE001
-        os.write(2, f"in the child: {error!r}\n".encode())
-    finally:
-        os._exit(1)
-
-
+@each_of()
 def test_threads_and_forks(place: Place) -> None:
     """Threads sign while the process forks; so do the children."""
     source = source_of(place)
@@ -140,19 +124,19 @@ def test_threads_and_forks(place: Place) -> None:
         for _ in range(each):
             check(identity)
 
-    def sign_in_child() -> None:
+    def sign_in_child() -> bytes:
         check(identity)
         check(source.current(now=now()))
+        return b"signed"
 
     threads, failures = in_threads(number, sign)
     begun.wait()
-    children = [forked(sign_in_child) for _ in range(4 if hasattr(os, "fork") else 0)]
-    statuses = [os.waitpid(child, 0)[1] for child in children]
+    with children_of(sign_in_child, count=4, patience=120) as answers:
+        assert answers == [b"signed"] * 4
     for thread in threads:
         thread.join(120)
 
     assert failures == []
-    assert statuses == [0] * len(children)
     assert not any(thread.is_alive() for thread in threads)
     check(identity)
 
@@ -164,7 +148,7 @@ from datetime import datetime, timezone
 from rolesanywhere_auth import forking
 from rolesanywhere_auth.identity import IdentitySource
 
-source = IdentitySource(**json.loads(sys.argv[1]))
+source = IdentitySource(**json.load(sys.stdin))
 found = {True: [], False: []}
 
 class Finder:
@@ -180,14 +164,14 @@ print(json.dumps(list(found.values())))
 """
 
 
-def test_forks_wait_for_imports(place: Place, repository: Path) -> None:
+@each_of(lambda store: store.for_children is not None)
+def test_forks_wait_for_imports(backend: Backend, place: Place) -> None:
     """A child that finds a module half-imported by a thread that is not there waits for ever."""
-    if place.certificate.startswith("store:"):
-        pytest.skip("its stand-in for the operating system is in this process alone")
-    if "nss-mldsa" in place.certificate:
-        pytest.skip("its libraries were loaded by hand in this process alone; as for nss")
-    printed = subprocess.check_output(
-        [sys.executable, "-c", IMPORTS, json.dumps(place.arguments())], cwd=repository
+    assert backend.for_children is not None
+    printed = run(
+        *(sys.executable, "-c", IMPORTS),
+        stdin=json.dumps(place.arguments()).encode(),
+        **backend.for_children,
     )
 
     guarded, unguarded = json.loads(printed.splitlines()[-1])
@@ -195,11 +179,10 @@ def test_forks_wait_for_imports(place: Place, repository: Path) -> None:
     assert unguarded == []
 
 
+@each_of(lambda store: store.has_secrets)
 def test_a_wrong_secret_is_tried_once(backend: Backend, place: Place) -> None:
     """It is refused as such, is not tried a second time, and the right one works afterwards."""
     wrong = backend.with_wrong_secret(place)
-    if wrong is None:
-        pytest.skip("there is no secret")
     before = backend.refusals(place)
 
     for source in (source_of(wrong),) * 3 + (source_of(wrong),):
@@ -212,6 +195,7 @@ def test_a_wrong_secret_is_tried_once(backend: Backend, place: Place) -> None:
     check(source_of(place).current(now=now()))
 
 
+@each_of()
 def test_a_missing_key(backend: Backend, place: Place) -> None:
     """Says that the key is not there, and which was looked for."""
     backend.remove_key(place)
@@ -223,6 +207,7 @@ def test_a_missing_key(backend: Backend, place: Place) -> None:
     assert caught.value.source in str(caught.value)
 
 
+@each_of()
 def test_a_key_that_goes_missing(backend: Backend, place: Place) -> None:
     """An identity in use fails with an error of ours once its key is gone, and looked for."""
     source = source_of(place)
@@ -236,6 +221,7 @@ def test_a_key_that_goes_missing(backend: Backend, place: Place) -> None:
         identity.signer.sign(DATA)
 
 
+@each_of()
 def test_a_restarted_store(backend: Backend, place: Place) -> None:
     """Keys go on signing when the store was away and is back."""
     source = source_of(place)
@@ -248,6 +234,7 @@ def test_a_restarted_store(backend: Backend, place: Place) -> None:
     check(source.current(now=now()))
 
 
+@each_of()
 def test_a_renewed_certificate(
     backend: Backend, place: Place, authority: CertificateAuthority
 ) -> None:

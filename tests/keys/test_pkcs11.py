@@ -19,6 +19,7 @@ from typing import Any
 
 import pkcs11
 import pytest
+from children import children_of
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -282,16 +283,15 @@ def test_p11_kit_is_the_default(
     assert "module" not in signer.source
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """How a forked child ends that does *work*."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return os.waitpid(child, 0)[1]
+def in_child(work: Callable[[], object]) -> bytes:
+    """What a forked child says that does *work*: that it is done, or the error."""
+
+    def told() -> bytes:
+        work()
+        return b"done"
+
+    with children_of(told) as answers:
+        return answers[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -301,13 +301,13 @@ def test_a_connection_that_a_child_would_share(shop: Shop, name: str, times: int
     uri = f"pkcs11:token=prod;object=app?module-path={adapter(name)}"
     signer = PKCS11Signer(uri, passphrase=PIN)
     check(signer)
-    assert in_child(lambda: check(signer)) == 0
+    assert in_child(lambda: check(signer)) == b"done"
     check(signer)
 
     assert logins() == ["1"] * times
-    assert in_child(stop_modules) == 0
+    assert in_child(stop_modules) == b"done"
     stop_modules()
-    assert in_child(lambda: None) == 0  # there is nothing to end
+    assert in_child(lambda: None) == b"done"  # there is nothing to end
 
 
 def test_p11_kit_may_have_such_a_connection(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -806,7 +806,8 @@ def test_a_signer_of_ones_own(tpm: SoftTPM, common_parent: str) -> None:
 
 
 MANAGED = """
-import os, sys
+import sys
+from children import children_of
 from rolesanywhere_auth.errors import SigningError
 from rolesanywhere_auth.keys import check_signature
 from rolesanywhere_auth.keys.tpm import TPMSigner
@@ -814,48 +815,39 @@ from rolesanywhere_auth.keys.tpm import TPMSigner
 def check(signer):
     check_signature(signer.public_key(), signer.sign(b"x"), b"x", source="test")
 
+def refusal():
+    try:
+        signers[0].sign(b"x")
+    except SigningError as error:
+        return str(error).encode()
+
 signers = [TPMSigner(each) for each in sys.argv[1:]]
 for signer in signers * 3 + signers[:1] * 20:
     check(signer)
-child = os.fork()
-if not child:
-    for _ in range(2):
-        try:
-            signers[0].sign(b"x")
-        except SigningError as error:
-            print(error, flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
+with children_of(lambda: refusal() + b"\\n" + refusal()) as answers:
+    print(answers[0].decode())
 for signer in signers * 3:
     check(signer)
 signers[0]._device._guard.generation += 1  # as a fork does
-try:
-    signers[0].sign(b"x")
-except SigningError as error:
-    print(error)
+print(refusal().decode())
 """
 
 
 FORKED = """
-import os, sys
+import sys
+from children import children_of
 from rolesanywhere_auth.keys import check_signature
 from rolesanywhere_auth.keys.tpm import TPMSigner
 
 def check():
     check_signature(signer.public_key(), signer.sign(b"x"), b"x", source="test")
+    return b"signed"
 
 signer = TPMSigner(sys.argv[1])
 check()
-for _ in range(4):
-    child = os.fork()
-    if not child:
-        try:
-            check()
-            os._exit(0)
-        finally:
-            os._exit(1)
+with children_of(check, count=4) as answers:
     check()
-    assert os.waitpid(child, 0)[1] == 0
+assert answers == [b"signed"] * 4, answers
 """
 
 
@@ -870,6 +862,7 @@ def test_under_a_resource_manager(own: SoftTPM, tmp_path: Path) -> None:
     environment = {
         **environ_with(own),
         "DBUS_SESSION_BUS_ADDRESS": bus.stdout.readline().decode().strip(),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     manager = subprocess.Popen(
         ["tpm2-abrmd", "--session", "--allow-root", f"--tcti={own.tcti}"],

@@ -20,6 +20,7 @@ from rolesanywhere_auth import (
     PrivateKeyLoadError,
 )
 from rolesanywhere_auth.provisioning import Authority, issue_leaf, make_development_ca
+from rolesanywhere_auth.provisioning._new_files import write_new
 from rolesanywhere_auth.provisioning.authority import (
     load_certificate,
     open_development_ca,
@@ -118,8 +119,6 @@ def test_interrupted_making_is_taken_up(tmp_path, monkeypatch):
 
 def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
     """Between the look and the write somebody else made the file: theirs stays."""
-    from rolesanywhere_auth.provisioning.authority import write_new
-
     path = tmp_path / "x"
     path.write_text("theirs")
 

@@ -16,8 +16,13 @@ PATIENCE = 20.0
 
 
 @contextmanager
-def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[bytes]]:
-    """Run *work* in forked children, and give what they returned; those that hang are ended."""
+def children_of(
+    work: Callable[[], bytes], *, count: int = 1, patience: float = PATIENCE
+) -> Iterator[list[bytes]]:
+    """Run *work* in forked children, and give what they returned.
+
+    Those that take longer than *patience*, in seconds, are ended.
+    """
     pipes, pids = [], []
     for _ in range(count):
         reading, writing = os.pipe()
@@ -33,7 +38,7 @@ def children_of(work: Callable[[], bytes], *, count: int = 1) -> Iterator[list[b
         pipes.append(reading)
         pids.append(pid)
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         answers = []
         for reading in pipes:
             ready, _, _ = select.select([reading], [], [], max(end - time.monotonic(), 0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -54,6 +54,10 @@ class Backend(Protocol):
     """Of `CertificateAuthority.issue`; the first, a fast one, where the kind does not matter."""
     extended: ClassVar[bool]
     """Too heavy for every run, or needs more than the distributions bring."""
+    has_secrets: ClassVar[bool]
+    """Whether keys may have a PIN or password."""
+    for_children: ClassVar[Mapping[str, str] | None]
+    """Set in a process of its own that uses the store, beside `environment`; None: none can."""
 
     @staticmethod
     def missing() -> Sequence[str]:
@@ -84,8 +88,8 @@ class Backend(Protocol):
         """Remove the private key, for good."""
         ...
 
-    def with_wrong_secret(self, place: Place) -> Place | None:
-        """The same with a PIN or password that is refused; None where there is none."""
+    def with_wrong_secret(self, place: Place) -> Place:
+        """The same with a PIN or password that is refused; for stores that have secrets."""
         ...
 
     def refusals(self, place: Place) -> int | None:
@@ -107,12 +111,15 @@ def store_class(name: str) -> type[Backend]:
     return found
 
 
-def parameters() -> list[Any]:
-    """`BACKENDS` for `pytest.mark.parametrize`, the heavy ones marked ``extended``."""
-    return [
-        pytest.param(name, marks=[pytest.mark.extended] if store_class(name).extended else [])
-        for name in BACKENDS
+def each_of(fits: Callable[[type[Backend]], bool] = lambda _: True) -> Any:
+    """Has a test run against all of `BACKENDS` that *fits* is true for, the heavy ``extended``."""
+    stores = {name: store_class(name) for name in BACKENDS}
+    parameters = [
+        pytest.param(name, marks=[pytest.mark.extended] if store.extended else [])
+        for name, store in stores.items()
+        if fits(store)
     ]
+    return pytest.mark.parametrize("backend", parameters, indirect=True)
 
 
 def absent(*needed: str) -> list[str]:

@@ -50,6 +50,8 @@ class Store:
     # An RSA key takes 30 ms a signature: the database is opened each time.
     key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048")
     extended: ClassVar = False
+    has_secrets: ClassVar = True
+    for_children: ClassVar = {}
 
     @staticmethod
     def missing() -> list[str]:
@@ -114,7 +116,7 @@ class Store:
     def remove_key(self, place: Place) -> None:
         self.certutil("-F", "-n", _label(place))
 
-    def with_wrong_secret(self, place: Place) -> Place | None:
+    def with_wrong_secret(self, place: Place) -> Place:
         return place._replace(passphrase="914285")
 
     def refusals(self, place: Place) -> int | None:

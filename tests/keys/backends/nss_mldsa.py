@@ -49,6 +49,7 @@ class Store(nss.Store):
 
     key_types: ClassVar = ("ml-dsa-65", "ml-dsa-44", "ml-dsa-87", "ec-p256")
     extended: ClassVar = True
+    for_children: ClassVar = {"LD_LIBRARY_PATH": str(Path(library()).parent)}
 
     @staticmethod
     def missing() -> list[str]:
@@ -65,10 +66,9 @@ class Store(nss.Store):
         return {**super().environment(), "ADAPTER_MODULE": library(), "NSS_LIB_PARAMS": reserved}
 
     def change(self, *objects: dict[str, object]) -> None:
-        folder = os.environ["NSS_MLDSA"]
         run(
             sys.executable, "-c", _CREATE, library(), nss.PIN, repr(objects),
-            **self.environment(), LD_LIBRARY_PATH=folder,
+            **self.environment(), **self.for_children,
         )  # fmt: skip
 
     def make(self, key_type: str, authority: CertificateAuthority) -> Place:

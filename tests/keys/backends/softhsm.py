@@ -89,6 +89,8 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-4096")
     extended: ClassVar = False
+    has_secrets: ClassVar = True
+    for_children: ClassVar = {}
 
     @staticmethod
     def missing() -> list[str]:
@@ -123,7 +125,7 @@ class Store:
     def remove_key(self, place: Place) -> None:
         self.softhsm.delete("prod", "privkey", _id(_label(place)))
 
-    def with_wrong_secret(self, place: Place) -> Place | None:
+    def with_wrong_secret(self, place: Place) -> Place:
         return place._replace(passphrase="914285")
 
     def refusals(self, place: Place) -> int | None:

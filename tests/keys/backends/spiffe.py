@@ -121,6 +121,8 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "rsa-2048", "ec-p384")
     extended: ClassVar = False
+    has_secrets: ClassVar = False
+    for_children: ClassVar = {}
 
     @staticmethod
     def missing() -> list[str]:
@@ -157,8 +159,8 @@ class Store:
             if self._agent.refuse()["streams"]:
                 wait()
 
-    def with_wrong_secret(self, place: Place) -> Place | None:
-        return None
+    def with_wrong_secret(self, place: Place) -> Place:
+        raise NotImplementedError
 
     def refusals(self, place: Place) -> int | None:
         return None

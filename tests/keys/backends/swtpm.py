@@ -169,6 +169,8 @@ class TPMStore:
 
     key_types: ClassVar[tuple[str, ...]] = ("ec-p256", "rsa-2048")
     extended: ClassVar = False
+    has_secrets: ClassVar = True
+    for_children: ClassVar = {}
 
     @staticmethod
     def missing() -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Store:
     # No P-384: pkcs11-tool 0.23 cannot read its public key from here.
     key_types: ClassVar = ("ec-p256", "rsa-2048")
     extended: ClassVar = True
+    has_secrets: ClassVar = True
+    for_children: ClassVar = {}
 
     @staticmethod
     def missing() -> list[str]:
@@ -126,7 +128,7 @@ class Store:
     def remove_key(self, place: Place) -> None:
         self.tool("--delete-object", "--type", "privkey", "--label", _label(place))
 
-    def with_wrong_secret(self, place: Place) -> Place | None:
+    def with_wrong_secret(self, place: Place) -> Place:
         return place._replace(passphrase="914285")
 
     def refusals(self, place: Place) -> int | None:
