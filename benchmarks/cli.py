@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from benchmarks.instructions import can_count, instructions, run
+from benchmarks.instructions import can_count, instructions
 from benchmarks.stage import Stage
 from benchmarks.table import Budget, Samples, budget, measure, ratios, section
 
@@ -63,7 +63,7 @@ def programs(found: Stage) -> dict[str, str]:
 def _processor_time(found: Stage, source: str, env: Mapping[str, str]) -> float:
     """Milliseconds of the processor that a new interpreter takes for *source*."""
     before = os.times()
-    run(found, [sys.executable, "-c", source], env)
+    found.execute([sys.executable, "-c", source], env)
     after = os.times()
     spent = after.children_user - before.children_user
     return (spent + after.children_system - before.children_system) * 1e3
@@ -75,7 +75,7 @@ def _start_up(found: Stage, *, rounds: int) -> list[Budget]:
     figure, unit = (instructions, "M instr.") if counts else (_processor_time, "ms CPU")
     contenders = programs(found)
     for source in contenders.values():
-        run(found, [sys.executable, "-c", source], env)  # byte code is there from now on
+        found.execute([sys.executable, "-c", source], env)  # byte code is there from now on
     samples = measure(
         {name: partial(figure, found, text, env) for name, text in contenders.items()},
         rounds=1 if counts else rounds,  # instructions hardly vary
@@ -103,7 +103,7 @@ def _renewals(found: Stage, *, rounds: int) -> list[Budget]:
 
     def by_child() -> float:
         begin = time.perf_counter_ns()
-        run(found, child, env)
+        found.execute(child, env)
         return (time.perf_counter_ns() - begin) / 1e6
 
     samples: Samples = measure({INSIDE: inside, CHILD: by_child}, rounds=rounds)

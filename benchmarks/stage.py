@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -107,8 +107,14 @@ class Stage:
         self, source: str, *, env: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
     ) -> list[str]:
         """Run *source* in a new interpreter; the words it printed."""
+        return self.execute([sys.executable, *options, "-c", source], env).stdout.split()
+
+    def execute(
+        self, arguments: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clean environment of all contenders."""
         done = subprocess.run(
-            [sys.executable, *options, "-c", source],
+            arguments,
             env=self.environment(env),
             cwd=self.folder,
             capture_output=True,
@@ -116,8 +122,8 @@ class Stage:
             check=False,
         )
         if done.returncode:
-            raise SystemExit(f"a measured program failed:\n{source}\n{done.stderr}")
-        return done.stdout.split()
+            raise SystemExit(f"a measured program failed:\n{arguments[-1]}\n{done.stderr}")
+        return done
 
 
 @contextmanager
