@@ -188,7 +188,6 @@ def _indent(lines: Sequence[_Line], below: Sequence[_Line]) -> str:
     Deeper than the option above it would go on with that one's value; and a next header
     that stands deeper than the new line would go on with its value.
     """
-    options = [line for line in lines if line.kind in ("option", "stray")]
-    if options:
-        return options[-1].indent
+    if any(line.kind == "option" for line in lines):
+        return [line for line in lines if line.kind in ("option", "stray")][-1].indent
     return below[0].indent if below else ""

@@ -227,6 +227,8 @@ def readable_by_cryptography(der: bytes) -> x509.Certificate | None:
         _ = certificate.issuer, certificate.not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, TypeError, Warning):
         return None
+    except KeyError:  # of cryptography 45, for a string in a name that is of no known type
+        return None
     return certificate
 
 

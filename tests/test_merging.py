@@ -240,6 +240,7 @@ def rest(content: bytes, profile: str) -> list[bytes]:
 @given(text=files, profile=names)
 @example(text="[test]\n  aws_access_key_id = a\n   b\nregion = x", profile="test")
 @example(text="[test]\n[other]", profile="test")
+@example(text="[test]\nstray\n [other]", profile="test")
 def test_everything_else_stays_byte_for_byte(text: str, profile: str) -> None:
     """Whatever botocore can read it reads afterwards, with one profile's credentials changed;
     and all other lines are the same bytes in the same order.
