@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import pytest
 
@@ -54,8 +54,6 @@ class Backend(Protocol):
     """Of `CertificateAuthority.issue`; the first, a fast one, where the kind does not matter."""
     extended: ClassVar[bool]
     """Too heavy for every run, or needs more than the distributions bring."""
-    has_secrets: ClassVar[bool]
-    """Whether keys may have a PIN or password."""
     for_children: ClassVar[Mapping[str, str] | None]
     """Set in a process of its own that uses the store, beside `environment`; None: none can."""
 
@@ -88,20 +86,25 @@ class Backend(Protocol):
         """Remove the private key, for good."""
         ...
 
-    def with_wrong_secret(self, place: Place) -> Place:
-        """The same with a PIN or password that is refused; for stores that have secrets."""
-        ...
-
-    def refusals(self, place: Place) -> int | None:
-        """How many wrong secrets the store says it has met; None where it does not say."""
-        ...
-
     def restart(self) -> None:
         """Take the store away and bring it back, with all that was in it."""
         ...
 
     def stop(self) -> None:
         """Leave nothing running."""
+        ...
+
+
+@runtime_checkable
+class HasSecrets(Protocol):
+    """A `Backend` whose keys may have a PIN or password."""
+
+    def with_wrong_secret(self, place: Place) -> Place:
+        """The same with one that is refused."""
+        ...
+
+    def refusals(self, place: Place) -> int | None:
+        """How many wrong secrets the store says it has met; None where it does not say."""
         ...
 
 

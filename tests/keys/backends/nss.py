@@ -50,7 +50,6 @@ class Store:
     # An RSA key takes 30 ms a signature: the database is opened each time.
     key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048")
     extended: ClassVar = False
-    has_secrets: ClassVar = True
     for_children: ClassVar = {}
 
     @staticmethod

@@ -24,7 +24,6 @@ class FakeStore:
 
     key_types: ClassVar = ("ec-p256", "rsa-2048", "ec-p384", "ec-p521")
     extended = False
-    has_secrets: ClassVar = False
     for_children: ClassVar = None  # this process alone has the stand-in
     module: ClassVar[ModuleType]
     """The library's, whose ``system`` is replaced."""
@@ -64,12 +63,6 @@ class FakeStore:
         """Have a certificate with its key in the store."""
         der = leaf.certificate.public_bytes(Encoding.DER)
         self.entries.append(self.entry(der, leaf.private_key, **more))
-
-    def with_wrong_secret(self, place: Place) -> Place:
-        raise NotImplementedError
-
-    def refusals(self, place: Place) -> int | None:
-        return None
 
     def anew(self, *, sign_error: int) -> None:
         """Everything is there again; but what was taken from it before is of no use."""

@@ -89,7 +89,6 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-4096")
     extended: ClassVar = False
-    has_secrets: ClassVar = True
     for_children: ClassVar = {}
 
     @staticmethod

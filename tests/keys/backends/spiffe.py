@@ -121,7 +121,6 @@ class Store:
 
     key_types: ClassVar = ("ec-p256", "rsa-2048", "ec-p384")
     extended: ClassVar = False
-    has_secrets: ClassVar = False
     for_children: ClassVar = {}
 
     @staticmethod
@@ -158,12 +157,6 @@ class Store:
         with until_heard("no identity issued") as wait:
             if self._agent.refuse()["streams"]:
                 wait()
-
-    def with_wrong_secret(self, place: Place) -> Place:
-        raise NotImplementedError
-
-    def refusals(self, place: Place) -> int | None:
-        return None
 
     def restart(self) -> None:
         self._agent.tell(down=True)

@@ -169,7 +169,6 @@ class TPMStore:
 
     key_types: ClassVar[tuple[str, ...]] = ("ec-p256", "rsa-2048")
     extended: ClassVar = False
-    has_secrets: ClassVar = True
     for_children: ClassVar = {}
 
     @staticmethod

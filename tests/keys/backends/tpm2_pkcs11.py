@@ -34,7 +34,6 @@ class Store:
     # No P-384: pkcs11-tool 0.23 cannot read its public key from here.
     key_types: ClassVar = ("ec-p256", "rsa-2048")
     extended: ClassVar = True
-    has_secrets: ClassVar = True
     for_children: ClassVar = {}
 
     @staticmethod
