@@ -69,7 +69,7 @@ def merged(content: bytes, profile: str, values: Mapping[str, str]) -> bytes:
     else:
         start, end = bounds
         result = [*texts[:start], *_filled(lines[start:end], lines[end:], values), *texts[end:]]
-    return "".join(result).encode("utf-8", "surrogateescape")
+    return _joined(result).encode("utf-8", "surrogateescape")
 
 
 def check_profile(profile: str) -> None:
@@ -117,6 +117,14 @@ def _understood(texts: Sequence[str]) -> list[_Line]:
         option = True
         found.append(_Line(text, "option", match["option"].rstrip().lower()))
     return found
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """One text, in which a CR and an empty line's LF that came together are still two ends."""
+    return "".join(
+        above + "\n" if above.endswith("\r") and below.startswith("\n") else above
+        for above, below in pairwise([*texts, ""])
+    )
 
 
 def _section(lines: Sequence[_Line], profile: str) -> tuple[int, int] | None:

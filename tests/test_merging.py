@@ -241,6 +241,8 @@ def rest(content: bytes, profile: str) -> list[bytes]:
 @example(text="[test]\n  aws_access_key_id = a\n   b\nregion = x", profile="test")
 @example(text="[test]\n[other]", profile="test")
 @example(text="[test]\nstray\n [other]", profile="test")
+@example(text="[test]\n\n[other]\r", profile="test")
+@example(text="[test]\naws_access_key_id=\r [more]\n\n [more]", profile="test")
 def test_everything_else_stays_byte_for_byte(text: str, profile: str) -> None:
     """Whatever botocore can read it reads afterwards, with one profile's credentials changed;
     and all other lines are the same bytes in the same order.
