@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+# botocore.session gets to it, and to urllib3, through ten modules, where CPython 3.11 is slower.
+import botocore.compat  # noqa: F401
 import botocore.session
 
 from rolesanywhere_auth._version import __version__
