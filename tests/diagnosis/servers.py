@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import select
 import socket
 import ssl
 import threading
@@ -91,10 +92,25 @@ def proxy(connection: socket.socket) -> None:
     host, _, port = target.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=30) as other:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        back = threading.Thread(target=_pump, args=(other, connection), daemon=True)
-        back.start()
-        _pump(connection, other)
-        back.join(30)
+        _pump_both_ways(connection, other)
+
+
+def _pump_both_ways(one: socket.socket, other: socket.socket) -> None:
+    """Until one ends or both are silent; in one thread, as two must not share a TLS connection."""
+    sinks = {one: other, other: one}
+    while True:
+        # What TLS has decrypted already, the system no longer knows of.
+        ready: list[socket.socket] = [
+            each for each in sinks if isinstance(each, ssl.SSLSocket) and each.pending()
+        ]
+        ready = ready or select.select(list(sinks), [], [], 30)[0]
+        if not ready:
+            return
+        for source in ready:
+            data = source.recv(65536)
+            if not data:
+                return
+            sinks[source].sendall(data)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
