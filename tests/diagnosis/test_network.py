@@ -76,6 +76,7 @@ def test_proxy_that_knows_no_connect(bench: Bench, scheme: str) -> None:
         config = bench.config(
             endpoint_url=bench.emulator.https_endpoint_url,
             proxies={"https": f"{scheme}://127.0.0.1:{port}"},
+            connect_timeout=1,  # It waits for the end of TLS's greeting, and we for its answer.
         )
         found = walked(config)["proxy"]
 
