@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.stage import stage
+from benchmarks.table import Budget
 
 SECTIONS = {
     "import": ("startup.imports", 15, 3),
@@ -50,7 +51,17 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Python {platform.python_version()}, {platform.platform()}, {ssl.OPENSSL_VERSION}")
     print(", ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     print("Medians, with first and third quartile; ratios are medians of the rounds' ratios.")
-    budgets = []
+    budgets: list[Budget] = []
+    try:
+        _measure(chosen, budgets)
+    finally:  # a section that fails does not take with it what the others found
+        print("\nBudgets\n-------")
+        for each in budgets:
+            print(each.line())
+
+
+def _measure(chosen: argparse.Namespace, budgets: list[Budget]) -> None:
+    """Run the *chosen* sections, and add what each found to *budgets*."""
     with stage() as found:
         for name, (place, usual, least) in SECTIONS.items():
             if chosen.only and name not in chosen.only:
@@ -60,9 +71,6 @@ def main(argv: list[str] | None = None) -> None:
             run = getattr(import_module(f"benchmarks.{module}"), function)
             rounds = chosen.rounds or (max(usual // 5, least) if chosen.quick else usual)
             budgets += run(found, rounds=rounds)
-    print("\nBudgets\n-------")
-    for each in budgets:
-        print(each.line())
 
 
 if __name__ == "__main__":

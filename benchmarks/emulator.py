@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 
 from benchmarks.stage import Stage
 from benchmarks.table import Budget, budget, measure, section
@@ -49,6 +50,9 @@ def _start(found: Stage, *, aws: bool, warm: bool) -> float:
 
 def emulators(found: Stage, *, rounds: int) -> list[Budget]:
     """Print rates and start times; the budget on the fixture without moto."""
+    if not (find_spec("moto") and find_spec("pytest")):
+        print("\nemulator: not here: pip install 'rolesanywhere-auth[testing]' pytest")
+        return []
     rates = measure({front: partial(_rate, found, front) for front in FRONTS}, rounds=rounds)
     print(section("Sign-ins per second of one core, ec-p256", rates, unit="/s"))
     starts = measure(

@@ -14,8 +14,8 @@ import pytest
 # At the end: an installed wheel of the package itself stays in front of the checkout.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import loops, table
-from benchmarks.__main__ import SECTIONS, arguments
+from benchmarks import emulator, loops, startup, table
+from benchmarks.__main__ import SECTIONS, arguments, main
 from benchmarks.server import answer
 from benchmarks.stage import Stage
 
@@ -97,10 +97,28 @@ def test_every_section_names_what_measures_it(repository: Path) -> None:
 def test_what_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without aiobotocore, the event loop is not measured, and a line says what is missing."""
+    """Without aiobotocore or moto their sections are left out, and a line says what is missing."""
     monkeypatch.setitem(sys.modules, "aiobotocore", None)
     assert loops.loops(Stage(tmp_path, 0), rounds=1) == []
     assert "pip install 'rolesanywhere-auth[aio]'" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "moto", None)
+    assert emulator.emulators(Stage(tmp_path, 0), rounds=1) == []
+    assert "pip install 'rolesanywhere-auth[testing]' pytest" in capsys.readouterr().out
+
+
+def test_a_section_that_fails_leaves_what_the_others_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Budgets of earlier sections are printed, and the failure is seen."""
+
+    def fails(*_: object, **__: object) -> list[table.Budget]:
+        raise RuntimeError("no such machine")
+
+    monkeypatch.setattr(startup, "imports", lambda *_, **__: [table.budget("one", [1], 2)])
+    monkeypatch.setattr(loops, "loops", fails)
+    with pytest.raises(RuntimeError, match="no such machine"):
+        main(["--only", "import", "--only", "asyncio"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("<= 2.00     met")
 
 
 def test_a_loop_that_stands_still_is_seen() -> None:
