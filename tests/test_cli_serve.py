@@ -106,8 +106,6 @@ def test_it_serves_until_it_is_told_to_stop(
     """The exported variables lead to both roles; token files and export are gone afterwards."""
     role = flags[flags.index("--role-arn") + 1]
     export = tmp_path / "env"
-    export.write_text("of an earlier run")
-    export.unlink()
 
     def use(variables: dict[str, str]) -> None:
         for suffix in ("", "_BATCH"):
@@ -224,10 +222,40 @@ def test_what_cannot_work_is_one_line(flags: list[str], capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("without_signals", "runtime")
+def test_a_service_that_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, however long, and nothing is exported before its answer."""
+    export = tmp_path / "env"
+    seen: list[tuple[bool, bool]] = []
+    real = CredentialServer.await_ready
+
+    with Emulator() as emulator, emulator.faults.hang() as fault:
+
+        def await_ready(self: CredentialServer, seconds: float | None = None) -> bool:
+            ready = real(self, seconds)
+            seen.append((ready, export.exists()))
+            if len(seen) == 2:
+                fault.release()
+            return ready
+
+        def use(variables: dict[str, str]) -> None:
+            url = variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+            file = variables["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
+            assert fetched(url, file)["AccessKeyId"].startswith("ASIA")
+
+        monkeypatch.setattr(CredentialServer, "await_ready", await_ready)
+        assert run([*sign_in_flags(emulator.set_up()), "--port", "0"], export, use) == 0
+
+    assert seen[:2] == [(False, False), (False, False)]
+    assert (True, False) in seen
+
+
+@pytest.mark.usefixtures("without_signals", "runtime")
 def test_a_stop_while_the_service_hangs(
-    flags: list[str], capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGTERM before the first credentials ends it at once, without a line on standard output."""
+    """SIGTERM before the first credentials ends it at once; an earlier run's export is gone."""
+    export = tmp_path / "env"
+    export.write_text("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1\n")
     with Emulator() as emulator, emulator.faults.hang() as fault:
 
         def stop() -> None:
@@ -236,10 +264,12 @@ def test_a_stop_while_the_service_hangs(
 
         thread = threading.Thread(target=stop)
         thread.start()
-        status = cli.main(["serve", *flags, "--port", "0", "--endpoint", emulator.endpoint_url])
+        options = [*flags, "--port", "0", "--endpoint", emulator.endpoint_url]
+        status = cli.main(["serve", *options, "--export", str(export)])
         thread.join()
 
     assert status == 0
+    assert not export.exists()
     assert capsys.readouterr().out == ""
 
 
