@@ -234,6 +234,8 @@ def test_demo_runs(command: list[str]) -> None:
     (serial,) = re.findall(r"serial number \(hex\) +([0-9a-f]+)\n", done.stdout)
     assert re.search(rf"assumed-role/demo/0?{serial}\n", done.stdout)
     assert re.findall(r"sign-ins so far +(\d)\n", done.stdout) == ["0", "1", "1", "2"]
+    (calls,) = re.findall(r"calls, none of them lost +(\d+)\n", done.stdout)
+    assert int(calls) >= 8 * 5
     steps = re.findall(r"^(\d)\. ", done.stdout, re.MULTILINE)
     assert steps == [str(number) for number in range(1, 9)]
 

@@ -29,6 +29,7 @@ _POLICY = {
 }
 _DURATION = 900
 _CALLERS = 8
+_CALLS_EACH = 5  # at least: before, during and after the renewal
 
 
 def add_to(verbs: Any) -> None:
@@ -172,7 +173,7 @@ def _renew(stage: _Stage, emulator: Emulator, sts: Any, session: Any) -> None:
 def _call_until(
     call: Callable[[], object], done: Callable[[], bool], *, patience: float = 30
 ) -> int:
-    """Make *call* over and over in threads, until *done*; how many were made.
+    """Make *call* over and over in threads, until *done* and enough; how many were made.
 
     Whatever goes wrong, or *patience* seconds without an end, is raised here.
     """
@@ -181,10 +182,10 @@ def _call_until(
     end = time.monotonic() + patience
 
     def caller(number: int) -> None:
-        while not done() and not errors:
+        while not errors and (counts[number] < _CALLS_EACH or not done()):
             try:
                 call()
-                if time.monotonic() > end:
+                if time.monotonic() > end and not done():
                     raise RuntimeError("the credentials were not renewed")
             except Exception as error:  # noqa: BLE001 - handed to the main thread
                 errors.append(error)
