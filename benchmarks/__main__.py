@@ -26,7 +26,14 @@ SECTIONS = {
     "cli": ("cli.commands", 15, 3),
 }
 """By name: the function that measures, and how many rounds, usually and at least."""
-_PACKAGES = ("botocore", "boto3", "cryptography", "urllib3", "iam-rolesanywhere-session")
+_PACKAGES = (
+    "botocore",
+    "boto3",
+    "cryptography",
+    "urllib3",
+    "iam-rolesanywhere-session",
+    "pyOpenSSL",  # where it is, botocore imports it
+)
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
