@@ -148,12 +148,12 @@ class Certificate(NamedTuple):
 
     def _name_text(self, which: str) -> str:
         with local_work():
-            from cryptography import x509
+            from rolesanywhere_auth._x509 import UNREADABLE, x509
 
             try:
                 name: x509.Name = getattr(x509.load_der_x509_certificate(self.der), which)
                 return name.rfc4514_string() or f"(empty {which})"
-            except ValueError:
+            except UNREADABLE:
                 return f"(unreadable {which}, serial number {self.serial_number:x})"
 
 
@@ -375,13 +375,14 @@ def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | Non
 def _issued(issuer: Certificate, child: Certificate) -> bool:
     """Whether the signature fits: only asked where names and key ids do not decide."""
     with local_work():
-        from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+        from rolesanywhere_auth._x509 import UNREADABLE, x509
 
         try:
             x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
                 x509.load_der_x509_certificate(issuer.der)
             )
-        except (InvalidSignature, ValueError, TypeError):
+        except (InvalidSignature, UnsupportedAlgorithm, *UNREADABLE):
             return False
     return True

@@ -449,6 +449,18 @@ def test_signature_of_a_key_that_cannot_sign() -> None:
     assert order_chain(signed_by(key, "CA", ids=False), [wrong, right]) == (right,)
 
 
+def test_signature_of_a_key_that_cannot_be_read() -> None:
+    """Nor is one whose key is of a kind that cryptography does not know."""
+    key = new_key()
+    right = read(make_ca("CA", "root", key, new_key(), ids=False))
+    other = make_ca("CA", "root", new_key(), new_key(), ids=False)
+    ec_key, unknown = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209")
+    der = other.public_bytes(Encoding.DER).replace(ec_key, unknown)
+    wrong = Certificate.from_der(der, source="test")
+
+    assert order_chain(signed_by(key, "CA", ids=False), [wrong, right]) == (right,)
+
+
 def test_renewed_and_cross_signed_authority() -> None:
     """Of certificates for one CA key: the cross certificate, and of equals the later one."""
     key, other = new_key(), new_key()
@@ -521,3 +533,5 @@ def test_unreadable_name() -> None:
     broken = Certificate.from_der(der.replace(b"\x0c\x03abc", b"\x0c\x03\xff\xff\xff"), source="x")
 
     assert broken.subject_text == "(unreadable subject, serial number 1)"
+    bits = Certificate.from_der(der.replace(b"\x0c\x03abc", b"\x03\x03\x00bc"), source="x")
+    assert bits.subject_text == "(unreadable subject, serial number 1)"

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from cryptography import x509
 
 from rolesanywhere_auth._durations import session_seconds, timeout_seconds
+from rolesanywhere_auth._x509 import read_bundle, read_crl
 from rolesanywhere_auth.arns import PROFILE, ROLE, TRUST_ANCHOR, parse_arn
 from rolesanywhere_auth.diagnosis import trust
 from rolesanywhere_auth.diagnosis.case import (
@@ -26,6 +26,10 @@ from rolesanywhere_auth.diagnosis.report import Facts
 from rolesanywhere_auth.diagnosis.wire import is_aws
 from rolesanywhere_auth.provisioning.admin import BAD_CREDENTIALS
 
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_T = TypeVar("_T")
 _MISSING = frozenset({"ResourceNotFoundException", "NoSuchEntity"})
 _ENABLE = "enable it: aws rolesanywhere {} --{} {}"
 
@@ -135,7 +139,7 @@ def look_at_anchor(case: Case) -> Finding:
     source = anchor.get("source", {})
     data = source.get("sourceData", {}).get("x509CertificateData")
     if data:
-        case.anchors = tuple(x509.load_pem_x509_certificates(data.encode()))
+        case.anchors = _read("the trust anchor's CA", read_bundle, data.encode())
     name = f"the trust anchor {anchor.get('name')}"
     if not anchor.get("enabled"):
         identifier = anchor.get("trustAnchorId")
@@ -214,9 +218,18 @@ def _crls(case: Case) -> Iterator[tuple[Mapping[str, Any], x509.CertificateRevoc
     )
     for crl in found:
         if crl.get("trustAnchorArn") == case.config.trust_anchor_arn:
-            data = bytes(crl["crlData"])
-            pem = data.lstrip().startswith(b"-----BEGIN")
-            yield crl, x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+            name = f"the CRL {crl.get('name')}"
+            yield crl, _read(name, read_crl, bytes(crl["crlData"]))
+
+
+def _read(name: str, read: Callable[[bytes], _T], data: bytes) -> _T:
+    """What the service holds; it may take what `cryptography` does not."""
+    try:
+        return read(data)
+    except ValueError as error:
+        evidence = f"{name} is malformed, and is not judged here: {error}"
+        fix = "see it with openssl; let its CA write it again by RFC 5280"
+        raise _Unreadable(warning(evidence, fix, blocks=True)) from error
 
 
 # Profile and role

@@ -286,11 +286,11 @@ def _distrusted(case: Case, error: ssl.SSLCertVerificationError, bundle: str) ->
 
 def _presented(case: Case) -> x509.Certificate | None:
     """The certificate that was not believed; only to show whose it is."""
-    from cryptography import x509
+    from rolesanywhere_auth._x509 import read_certificate
 
     try:
         _, der = wire.shake_hands(_way(case), _context(""), name=wire.place_of(case.endpoint).host)
-        return x509.load_der_x509_certificate(der)
+        return read_certificate(der)
     except (OSError, wire.TunnelError, ValueError):
         return None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from rolesanywhere_auth._x509 import read_certificate
 from rolesanywhere_auth.certificates import Certificate
 from rolesanywhere_auth.errors import CertificateLoadError
 
@@ -38,15 +39,13 @@ def parsed(certificate: Certificate) -> x509.Certificate:
         CertificateLoadError: It, or an extension of it, is malformed.
     """
     try:
-        found = x509.load_der_x509_certificate(certificate.der)
-        found.extensions  # noqa: B018 - read when first asked for
+        return read_certificate(certificate.der, extensions=True)
     except ValueError as error:
         raise CertificateLoadError(
             f"the certificate {certificate.subject_text} is malformed: {error}. Have it issued "
             "again, by a CA that keeps to RFC 5280",
             source=certificate.subject_text,
         ) from error
-    return found
 
 
 def is_self_signed(certificate: Certificate) -> bool:

@@ -89,13 +89,13 @@ class Selector:
 
     def _fits_names(self, certificate: Certificate) -> bool:
         with local_work():
-            from cryptography import x509
+            from rolesanywhere_auth._x509 import UNREADABLE, x509
 
             try:
                 parsed = x509.load_der_x509_certificate(certificate.der)
                 subject, issuer = parsed.subject, parsed.issuer
                 alternatives = _alternative_names(parsed) if self.san else set()
-            except ValueError:
+            except UNREADABLE:
                 return False
         return (
             (self.subject is None or self.subject.equals(subject))

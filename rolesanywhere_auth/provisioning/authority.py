@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rolesanywhere_auth._containers import Readable, open_contents, read_material
+from rolesanywhere_auth._x509 import read_certificate
 from rolesanywhere_auth.errors import (
     CertificateExpiredError,
     CertificateLoadError,
@@ -74,7 +75,7 @@ class Authority:
             KeyMismatchError: The key is another CA's.
         """
         material = read_material(certificate, role="ca_certificate")
-        found = load_certificate(certificate, role="ca_certificate")
+        found = load_certificate(certificate, role="ca_certificate", extensions=True)
         secret = reveal(passphrase)
         opened = open_contents(
             read_material(private_key, role="ca_key"), passphrase=secret
@@ -115,7 +116,7 @@ class Authority:
         """Whether this CA signed *certificate*."""
         try:
             certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
 
@@ -294,11 +295,13 @@ def authority_key_id(authority: Authority) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
 
 
-def load_certificate(certificate: Readable, *, role: str) -> x509.Certificate:
+def load_certificate(
+    certificate: Readable, *, role: str, extensions: bool = False
+) -> x509.Certificate:
     """The first certificate of a file, bytes or PEM text.
 
     Raises:
-        CertificateLoadError: There is none.
+        CertificateLoadError: There is none, or its names or its *extensions* are malformed.
     """
     material = read_material(certificate, role=role)
     found = open_contents(material, passphrase=None).certificates
@@ -309,7 +312,7 @@ def load_certificate(certificate: Readable, *, role: str) -> x509.Certificate:
             source=material.source,
         )
     try:
-        return x509.load_der_x509_certificate(found[0])
+        return read_certificate(found[0], extensions=extensions)
     except ValueError as error:
         raise CertificateLoadError(
             f"{material.source}, given as {role}: the certificate is damaged: {error}",

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtensionOID
 
+from rolesanywhere_auth._x509 import read_crl
 from rolesanywhere_auth.errors import ConfigurationError, ResourceConflictError
 from rolesanywhere_auth.provisioning.authority import Authority, authority_key_id
 
@@ -71,9 +72,7 @@ def parse_serial(text: str) -> int:
 def load_crl(data: bytes) -> x509.CertificateRevocationList | None:
     """A CRL of PEM or DER; None for what cannot be read."""
     try:
-        if data.lstrip().startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_crl(data)
-        return x509.load_der_x509_crl(data)
+        return read_crl(data)
     except ValueError:
         return None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rolesanywhere_auth._x509 import read_certificate
 from rolesanywhere_auth.errors import (
     CertificateRevokedError,
     ProvisioningError,
@@ -228,13 +229,12 @@ def _anchors(
 
 
 def _trusts(anchor: dict[str, Any], authority: Authority) -> bool:
-    from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     ca = authority.certificate
     for each in bundle_of(anchor["source"]):
         try:
-            held = x509.load_der_x509_certificate(each.der)
+            held = read_certificate(each.der)
             if (held.subject, held.public_key()) == (ca.subject, ca.public_key()):
                 return True
             ca.verify_directly_issued_by(held)

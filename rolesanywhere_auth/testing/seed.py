@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from rolesanywhere_auth.errors import ConfigurationError
 from rolesanywhere_auth.testing._leaf import LeafFiles, write_private
@@ -293,6 +293,6 @@ def _kept(folder: Path, authority: CertificateAuthority) -> LeafFiles | None:
     found = x509.load_pem_x509_certificate(certificate.read_bytes())
     try:
         found.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return None
     return LeafFiles(certificate, key, None)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
 import servers
 from bench import Bench
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from test_moto_iam import private_ca, source
 
 from rolesanywhere_auth import RolesAnywhereConfig, diagnose
 from rolesanywhere_auth.diagnosis import Diagnosis
 from rolesanywhere_auth.testing import CertificateAuthority
+from rolesanywhere_auth.testing.service.state import CRL, TrustAnchor
 
 
 def seen(
@@ -179,6 +183,38 @@ def test_crls_of_other_anchors_do_not_count(bench: Bench, monkeypatch: pytest.Mo
     assert (
         found["revocation"].evidence == "CRLs of the trust anchor: 1; none lists this certificate"
     )
+
+
+@pytest.mark.parametrize("what", ["trust-anchor", "revocation"])
+def test_what_cannot_be_read_is_not_judged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The service may hold what is malformed for others: a warning, and no traceback."""
+    setup = bench.set_up(authority=CertificateAuthority("app"))
+    bench.emulator.control_plane().import_crl(
+        name="own",
+        crlData=setup.authority.crl_der(),
+        trustAnchorArn=setup.trust_anchor_arn,
+        enabled=True,
+    )
+    bits = (b"\x0c\x03app", b"\x03\x03\x00pp")
+    state = bench.emulator.service.state
+    (shelf,) = state.shelves()
+    if what == "revocation":
+        (crl,) = shelf.all(CRL)
+        shelf.put(replace(crl, crl_data=crl.crl_data.replace(*bits)))
+    else:
+        (anchor,) = shelf.all(TrustAnchor)
+        der = setup.authority.certificate.public_bytes(Encoding.DER).replace(*bits)
+        pem = x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode()
+        source = {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": {"x509CertificateData": pem}}
+        shelf.put(replace(anchor, source=source))
+
+    found = seen(bench, bench.config(setup), monkeypatch)
+
+    assert found.ok, found
+    assert found[what].status == "warn"
+    assert "is malformed, and is not judged here" in found[what].evidence
 
 
 def test_alias_is_asked_for_by_its_arn() -> None:

@@ -172,6 +172,13 @@ def test_what_cannot_be_a_ca(tmp_path):
     damaged = pem.replace("\n", "\nAAAA", 1)
     with pytest.raises(CertificateLoadError, match="ca_certificate"):
         Authority.load(damaged, ca.private_key_pem)
+    der = ca.certificate.public_bytes(serialization.Encoding.DER)
+    twice = der.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d13"))
+    bits = der.replace(b"\x0c\x03One", b"\x03\x03\x00ne")
+    for odd in (twice, bits):
+        assert odd != der
+        with pytest.raises(CertificateLoadError, match="ca_certificate"):
+            Authority.load(odd, ca.private_key_pem)
 
 
 def test_certificate_without_basic_constraints_is_no_ca(tmp_path):

@@ -208,6 +208,8 @@ def test_list_is_told_by_its_signature(ca):
     assert number_of(load_crl(other)) == 0
     for data in (b"", b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"):
         assert load_crl(data) is None
+    bits = CertificateAuthority("app").crl_der().replace(b"\x0c\x03app", b"\x03\x03\x00pp")
+    assert load_crl(bits) is None
 
 
 def test_ca_without_key_identifier(ca):

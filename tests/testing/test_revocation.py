@@ -140,6 +140,15 @@ def test_what_is_no_crl_is_invalid(data: bytes) -> None:
     assert (raised.value.code, raised.value.message) == ("ValidationException", message)
 
 
+def test_list_with_an_unreadable_issuer_is_invalid() -> None:
+    """The issuer is read late; it must not fail at the next CreateSession."""
+    data = CertificateAuthority("app").crl_der()
+    odd = data.replace(b"\x0c\x03app", b"\x03\x03\x00pp")
+    assert odd != data
+    with pytest.raises(Refusal, match="crlData is not a certificate revocation list"):
+        revocation.load_crl(odd)
+
+
 def crl(
     *extensions: tuple[x509.ExtensionType, bool],
     serial_number: int = 5,

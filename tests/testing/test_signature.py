@@ -538,8 +538,13 @@ def test_keys_that_the_service_does_not_take_are_refused(
 @pytest.mark.conformance("CreateSession", source="choice", check="signature")
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("a003020102", "a003020105"), ("0603551d0e", "0603551d23"), ("0c03617070", "0003617070")],
-    ids=["version 6", "two extensions of one kind", "no string type"],
+    [
+        ("a003020102", "a003020105"),
+        ("0603551d0e", "0603551d23"),
+        ("0c03617070", "0003617070"),
+        ("0c03617070", "0303007070"),
+    ],
+    ids=["version 6", "two extensions of one kind", "no string type", "bits as a name"],
 )
 def test_a_malformed_certificate_is_refused(
     leaf: Leaf, signed: Callable[..., Request], old: str, new: str

@@ -821,15 +821,19 @@ def test_a_bundle_without_certificates_is_invalid(text: str) -> None:
 
 
 def test_a_bundle_with_an_unreadable_extension_is_invalid() -> None:
-    """Two extensions of one kind, which RFC 5280 forbids."""
+    """Two extensions of one kind, which RFC 5280 forbids; and a name of bits."""
     certificate = make("CN=Root", None, Spec()).certificate
     der = certificate.public_bytes(serialization.Encoding.DER)
-    odd = der.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d23"))
-    text = pem([x509.load_der_x509_certificate(odd)])
-    refused(
-        lambda: trust.load_anchor_bundle(text),
-        "x509CertificateData must be one or two certificates in PEM",
-    )
+    for odd in (
+        der.replace(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d23")),
+        der.replace(b"\x0c\x04Root", b"\x03\x04\x00oot"),
+    ):
+        assert odd != der
+        text = pem([x509.load_der_x509_certificate(odd)])
+        refused(
+            lambda text=text: trust.load_anchor_bundle(text),
+            "x509CertificateData must be one or two certificates in PEM",
+        )
 
 
 @pytest.mark.conformance(

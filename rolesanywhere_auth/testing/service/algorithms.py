@@ -26,7 +26,8 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 UNREADABLE = (
     ValueError,
-    KeyError,  # a name in a string type that ASN.1 does not have, up to cryptography 45 or so
+    KeyError,  # a string type that ASN.1 does not have: in names, up to cryptography 45 or so
+    TypeError,  # a BIT STRING as the value of an attribute that is none
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,

@@ -38,6 +38,7 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
     pem = data.lstrip().startswith(b"-----BEGIN")
     try:
         crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+        _ = crl.issuer  # read when first asked for
         point = extension_of(crl, x509.IssuingDistributionPoint)
         unknown = sorted(set(_unknown_critical(crl)))
     except UNREADABLE as error:
