@@ -148,7 +148,9 @@ class Certificate(NamedTuple):
 
     def _name_text(self, which: str) -> str:
         with local_work():
-            from rolesanywhere_auth._x509 import UNREADABLE, x509
+            from cryptography import x509
+
+            from rolesanywhere_auth._x509 import UNREADABLE
 
             try:
                 name: x509.Name = getattr(x509.load_der_x509_certificate(self.der), which)
@@ -375,9 +377,10 @@ def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | Non
 def _issued(issuer: Certificate, child: Certificate) -> bool:
     """Whether the signature fits: only asked where names and key ids do not decide."""
     with local_work():
+        from cryptography import x509
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-        from rolesanywhere_auth._x509 import UNREADABLE, x509
+        from rolesanywhere_auth._x509 import UNREADABLE
 
         try:
             x509.load_der_x509_certificate(child.der).verify_directly_issued_by(

@@ -89,7 +89,9 @@ class Selector:
 
     def _fits_names(self, certificate: Certificate) -> bool:
         with local_work():
-            from rolesanywhere_auth._x509 import UNREADABLE, x509
+            from cryptography import x509
+
+            from rolesanywhere_auth._x509 import UNREADABLE
 
             try:
                 parsed = x509.load_der_x509_certificate(certificate.der)
