@@ -202,27 +202,27 @@ def test_renewal_in_the_background(
 ) -> None:
     """In the advisory window nobody waits: the old ones at once, the new ones soon."""
     clock, gate = Clock(), Gate()
-    renewed = threading.Event()
-    first: list[str] = []
+    signed_in, renewed = threading.Event(), threading.Event()
 
     def hook(event: RenewalEvent) -> None:
-        if event.kind == "succeeded" and first:
-            renewed.set()
+        if event.kind == "succeeded":
+            (renewed if signed_in.is_set() else signed_in).set()
 
     credentials = AioRolesAnywhereCredentials(
         replace(config, session_duration=900), now=clock, on_event=hook
     )
-    first.append(run(credentials.get_access_key))
+    first = run(credentials.get_access_key)
+    assert signed_in.wait(20)  # hooks are told after who waits
     rolesanywhere_emulator.inject(gate)
     rolesanywhere_emulator.advance(800)
     clock.ahead = 800
 
-    assert run(credentials.get_access_key) == first[0]
+    assert run(credentials.get_access_key) == first
     assert gate.reached.wait(20)
-    assert run(credentials.get_access_key) == first[0]
+    assert run(credentials.get_access_key) == first
     gate.open.set()
     assert renewed.wait(20)
-    assert run(credentials.get_access_key) != first[0]
+    assert run(credentials.get_access_key) != first
 
 
 def test_a_due_renewal_is_woken(config: RolesAnywhereConfig) -> None:
@@ -327,12 +327,15 @@ def test_deadline(rolesanywhere_emulator: Emulator, config: RolesAnywhereConfig)
     """Each task waits as long as it may: who came later is not sent away with the first."""
     gate = Gate()
     rolesanywhere_emulator.inject(gate)
-    credentials = AioRolesAnywhereCredentials(replace(config, wait_timeout=0.3))
+    credentials = AioRolesAnywhereCredentials(replace(config, wait_timeout=1))
 
     async def work() -> tuple[BaseException | None, str]:
         early = asyncio.create_task(credentials.get_access_key())
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(gate.reached.wait, 20)
+        credentials.config = replace(config, wait_timeout=20)  # as if it came much later
         late = asyncio.create_task(credentials.get_access_key())
+        await asyncio.sleep(0)
+        assert not early.done()  # so that it waits with the first
         await asyncio.wait([early])
         gate.open.set()
         return early.exception(), await late
