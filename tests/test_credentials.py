@@ -181,9 +181,9 @@ def test_failed_renewal_keeps_good_credentials(
         config, now=clock, sleep=clock.sleep, on_event=events.append
     )
     first = credentials.get_frozen_credentials()
-    clock.ahead = 3600 - 200
-    emulator.advance(clock.ahead)
     emulator.fail_next(1)
+    emulator.advance(3600 - 200)
+    clock.ahead = 3600 - 200
 
     while len(events) < 4:
         assert credentials.get_frozen_credentials() == first
@@ -212,9 +212,9 @@ def test_last_minute_waits_and_still_serves_what_is_valid(
     clock = Time()
     credentials = credentials_for(config, clock)
     first = credentials.get_frozen_credentials()
-    clock.ahead = 3600 - 30
-    emulator.advance(clock.ahead)
     emulator.fail_next(1)
+    emulator.advance(3600 - 30)
+    clock.ahead = 3600 - 30
 
     assert credentials.get_frozen_credentials() == first
     assert not clock.slept
@@ -229,9 +229,9 @@ def test_outage_beyond_expiry(
     clock = Time()
     credentials = credentials_for(replace(config, serve_expired=serve_expired), clock)
     first = credentials.get_frozen_credentials()
-    clock.ahead = 3600 + 30
-    emulator.advance(clock.ahead)
     emulator.fail_next(3)
+    emulator.advance(3600 + 30)
+    clock.ahead = 3600 + 30
 
     if serve_expired:
         assert credentials.get_frozen_credentials() == first
@@ -411,9 +411,9 @@ def test_bad_answer_is_never_a_result(
     clock = Time()
     credentials = credentials_for(config, clock)
     first = credentials.get_frozen_credentials()
-    clock.ahead = 3600 - 30
-    emulator.advance(clock.ahead)
     emulator.inject((201, {"Content-Type": "application/json"}, body))
+    emulator.advance(3600 - 30)
+    clock.ahead = 3600 - 30
 
     assert credentials.get_frozen_credentials() == first
     assert isinstance(credentials.health().last_error, InvalidResponseError)

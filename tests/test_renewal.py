@@ -74,7 +74,10 @@ class Clock:
         return self.uptime
 
     def go(self, seconds: float) -> None:
-        """Let both go on."""
+        """Let both go on.
+
+        What the service is to do then is said before: a real thread may be awake, and see it.
+        """
         self.time += seconds
         self.uptime += seconds
 
@@ -271,9 +274,9 @@ def test_64_threads_wait_for_one_flight(rig: Rig, age: float | None) -> None:
     """All who need new credentials wait for the same sign-in, and get what it brought."""
     if age is not None:
         rig.renewal.current()
-        rig.clock.go(age)
     before = rig.service.calls
     rig.service.during = door = Door()
+    rig.clock.go(age or 0.0)
     outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
     until(lambda: waiting(rig.renewal) == 64)
     door.go_on.set()
@@ -298,8 +301,8 @@ def test_64_threads_in_whatever_order(rig: Rig) -> None:
 def test_in_the_advisory_window_nobody_waits(rig: Rig) -> None:
     """While the sign-in hangs, 64 threads go on with the present credentials."""
     first = rig.renewal.current()
-    rig.clock.go(FRESH_FOR)
     rig.service.during = door = Door()
+    rig.clock.go(FRESH_FOR)
     outcomes = [Outcome(rig.renewal.current) for _ in range(64)]
     assert {id(each.join().value.frozen) for each in outcomes} == {id(first.frozen)}
     assert door.arrived.wait(PATIENCE)
@@ -313,8 +316,8 @@ def test_in_the_advisory_window_nobody_waits(rig: Rig) -> None:
 def test_the_mandatory_window_joins_the_flight_under_way(rig: Rig) -> None:
     """A flight begun in time serves those who come when they must have it."""
     first = rig.renewal.current()
-    rig.clock.go(FRESH_FOR)
     rig.service.during = door = Door()
+    rig.clock.go(FRESH_FOR)
     assert rig.renewal.current().frozen is first.frozen
     assert door.arrived.wait(PATIENCE)
     rig.clock.go(MANDATORY - FRESH_FOR)
@@ -391,8 +394,8 @@ def test_valid_credentials_are_served_when_time_is_up() -> None:
     rig = Rig()
     first = rig.renewal.current()
     rig.hurry()
-    rig.clock.go(MANDATORY)
     rig.service.during = door = Door()
+    rig.clock.go(MANDATORY)
     assert rig.renewal.current().frozen is first.frozen
     door.go_on.set()
 
@@ -403,8 +406,8 @@ def test_expired_credentials_when_time_is_up(serve: bool, caplog: pytest.LogCapt
     rig = Rig(serve_expired=serve)
     first = rig.renewal.current()
     rig.hurry()
-    rig.clock.go(4000)
     rig.service.during = door = Door()
+    rig.clock.go(4000)
     for _ in range(3):
         if serve:
             assert rig.renewal.current().frozen is first.frozen
@@ -745,8 +748,9 @@ def test_while_they_are_valid_callers_get_them(serve: bool) -> None:
     """Whatever fails, and however: every call of the advisory and the mandatory window."""
     rig = Rig(serve_expired=serve)
     first = rig.renewal.current()
+    rig.service.error = outage()
     rig.clock.go(FRESH_FOR)
-    for error in (outage(), expired(), ZeroDivisionError("a bug")):
+    for error in (rig.service.error, expired(), ZeroDivisionError("a bug")):
         rig.service.error = error
         for _ in range(20):
             assert rig.renewal.current().frozen is first.frozen
@@ -770,8 +774,8 @@ def test_once_expired(
     """What may heal still serves them, with one warning; what will not is raised."""
     rig = Rig(serve_expired=serve)
     first = rig.renewal.current()
-    rig.clock.go(3600)
     rig.service.error = error
+    rig.clock.go(3600)
     for _ in range(5):
         if served:
             assert rig.renewal.current().frozen is first.frozen
@@ -788,8 +792,8 @@ def test_expiry_during_the_back_off_is_warned_of(caplog: pytest.LogCaptureFixtur
     rig = Rig()
     rig.spread = 1.0
     first = rig.renewal.current()
-    rig.clock.go(3597)
     rig.service.error = outage()
+    rig.clock.go(3597)
     assert rig.renewal.current().frozen is first.frozen
     rig.clock.go(4)
     for _ in range(3):
@@ -1207,9 +1211,9 @@ def test_a_child_of_a_renewal_uses_what_there_is(rig: Rig) -> None:
     """Forked in the advisory window, while the parent renews: served at once, then renewed."""
     parent = os.getpid()
     rig.renewal.current()
-    rig.clock.go(FRESH_FOR)
     flying, theirs = Door(), Door()
     rig.service.during = lambda: flying() if os.getpid() == parent else theirs()
+    rig.clock.go(FRESH_FOR)
     rig.renewal.current()
     assert flying.arrived.wait(PATIENCE)
 

@@ -286,7 +286,7 @@ def test_more_slow_connections_than_fit(
         for _ in range(20):
             begin = time.monotonic()
             assert client.credentials().status == 200
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 5
         closed = sum(bool(select.select([line], [], [], 0)[0]) for line in lines)
         assert closed >= 300
     finally:

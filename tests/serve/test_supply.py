@@ -162,13 +162,14 @@ def test_valid_credentials_are_served_while_the_service_hangs(
     clock = Clock()
     client = serving(RolesAnywhereCredentials(own, now=clock), now=clock)
     first = client.credentials().json
-    clock.ahead = 3600 - 30
     fresh.advance(3600 - 30)
 
+    assert supply.GRACE_SECONDS < 1
     with fresh.faults.hang() as fault:
+        clock.ahead = 3600 - 30
         begin = time.monotonic()
         assert client.credentials().json == first
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 5  # that much a busy machine may take
         fault.wait_until_hit()
         fault.release()
     until(lambda: client.credentials().json != first)
@@ -179,9 +180,9 @@ def test_expired_credentials(own: RolesAnywhereConfig, fresh: Emulator, serving:
     clock = Clock()
     client = serving(RolesAnywhereCredentials(own, now=clock), now=clock)
     first = client.credentials().json
-    clock.ahead = 3601
-    fresh.advance(3601)
     fresh.faults.refuse(status=503)
+    fresh.advance(3601)
+    clock.ahead = 3601
 
     assert client.credentials().json == first
     health = client.ask("/health")
