@@ -221,6 +221,24 @@ def test_what_cannot_work_is_one_line(flags: list[str], capsys: pytest.CaptureFi
             assert reason in line
 
 
+@pytest.mark.usefixtures("runtime")
+def test_a_failure_before_the_command_looks_is_told(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server's thread may have failed, and closed all, as soon as it began: why is said."""
+    real = CredentialServer.begin
+
+    def begin(self: CredentialServer) -> None:
+        real(self)
+        assert self._thread is not None
+        self._thread.join()
+
+    monkeypatch.setattr(CredentialServer, "begin", begin)
+    assert cli.main(["serve", *flags, "--port", "0", "--certificate", "/no/such/file"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "/no/such/file" in line
+
+
 @pytest.mark.usefixtures("without_signals", "runtime")
 def test_a_service_that_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is waited for, however long, and nothing is exported before its answer."""

@@ -115,6 +115,8 @@ class CredentialServer:
         self._now = now
         self._steady = steady
         self._sockets: list[socket.socket] = []
+        self._url: str | None = None
+        self._is_loopback = True
         self._inode = 0
         self._tokens: TokenFolder | None = None
         self._thread: threading.Thread | None = None
@@ -190,12 +192,12 @@ class CredentialServer:
     def url(self) -> str | None:
         """The base URL, None on a Unix socket."""
         self._folder_in_use()
-        return listening.url_of(self._sockets[0])
+        return self._url
 
     @property
     def is_loopback(self) -> bool:
         """Whether nobody beyond this machine can reach it."""
-        return all(listening.is_loopback(each) for each in self._sockets)
+        return self._is_loopback
 
     def environment(self, role: str | None = None) -> dict[str, str]:
         """The variables that lead AWS's SDKs to *role*, by default the first one.
@@ -243,6 +245,9 @@ class CredentialServer:
         else:
             self._sockets = [listening.listen_on(self._host, self._port)]
         try:
+            # Now: a loop that fails closes them, perhaps before anybody asks.
+            self._url = listening.url_of(self._sockets[0])
+            self._is_loopback = all(listening.is_loopback(each) for each in self._sockets)
             for each in self._sockets:
                 usual = 1 if listening.is_loopback(each) else 64
                 listening.set_hop_limit(each, self._hop_limit or usual)

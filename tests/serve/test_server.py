@@ -12,13 +12,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serve_client import Client, drained, settled
 
-from rolesanywhere_auth import ConfigurationError, RolesAnywhereConfig, RolesAnywhereCredentials
+from rolesanywhere_auth import (
+    CertificateLoadError,
+    ConfigurationError,
+    RolesAnywhereConfig,
+    RolesAnywhereCredentials,
+)
 from rolesanywhere_auth.serve import CredentialServer, Timeouts, server
 from rolesanywhere_auth.serve import sockets as listening
 from rolesanywhere_auth.serve.limits import RateLimit
@@ -34,7 +40,7 @@ GOOD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 def test_as_a_context_manager(config: RolesAnywhereConfig) -> None:
     """It answers within the block; token files, port and thread are gone afterwards."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with CredentialServer(config) as found:
         client = Client(found)
         folder = Path(found.environment()["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).parent
@@ -44,7 +50,9 @@ def test_as_a_context_manager(config: RolesAnywhereConfig) -> None:
     assert not folder.exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
-    assert threading.active_count() <= before + 1  # the one that renews
+    # Those of the emulator end by themselves, and the one that renews with the credentials.
+    started = {each.name for each in set(threading.enumerate()) - before}
+    assert "rolesanywhere-serve-loop" not in started
     found.stop()
     with pytest.raises(ConfigurationError, match="starts once"):
         found.start()
@@ -348,6 +356,23 @@ def test_a_stop_before_the_loop_began(
     made.stop()
     assert made._thread is not None
     assert not made._thread.is_alive()
+
+
+@pytest.mark.parametrize(("host", "local"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_a_failure_that_comes_first(
+    config: RolesAnywhereConfig, tmp_path: Path, host: str, *, local: bool
+) -> None:
+    """Where it listens is known even if it has ended by then; why it ended is told."""
+    made = CredentialServer(replace(config, certificate=tmp_path / "none.pem"), host=host)
+    made.begin()
+    assert made._thread is not None
+    made._thread.join()  # its sockets are closed
+
+    assert made.is_loopback is local
+    assert made.url is not None
+    assert f"{made.url}/" in made.exports()
+    with pytest.raises(CertificateLoadError, match=r"none\.pem"):
+        made.await_ready()
 
 
 def test_an_end_that_nobody_asked_for_is_told(
