@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         return self._task is not None
 
     def _advance(self) -> None:
-        while not (self._closing or self._stalled or self.busy):
+        while not (self._closing or self._stalled or self.busy or self._transport.is_closing()):
             try:
                 head = take_head(self._buffer)
             except BadRequestError as error:
