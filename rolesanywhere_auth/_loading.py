@@ -95,9 +95,11 @@ class Parts:
         if is_private_key(private_key):
             with local_work():
                 return FileSigner(private_key, source=source), source
-        if isinstance(private_key, Signer):
-            check_signer(private_key, source=source)
-            return private_key, source
+        with local_work():  # newer Pythons import modules to tell
+            given = private_key if isinstance(private_key, Signer) else None
+        if given is not None:
+            check_signer(given, source=source)
+            return given, source
         secret = self._secret()
         material = self._read(private_key, role="private_key")
         with local_work():

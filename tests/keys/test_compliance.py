@@ -165,8 +165,12 @@ print(json.dumps(list(found.values())))
 
 
 @each_of(lambda store: store.for_children is not None)
-def test_forks_wait_for_imports(backend: Backend, place: Place) -> None:
+def test_forks_wait_for_imports(
+    backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A child that finds a module half-imported by a thread that is not there waits for ever."""
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):  # it imports, before all
+        monkeypatch.delenv(name, raising=False)
     assert backend.for_children is not None
     printed = run(
         *(sys.executable, "-c", IMPORTS),
