@@ -36,6 +36,7 @@ except ImportError as missing:
 
 import botocore.session
 
+from rolesanywhere_auth._service_models import read_models_quickly
 from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.credentials import METHOD, RolesAnywhereCredentials
 
@@ -222,6 +223,7 @@ class RolesAnywhereAioSession(AioSession):  # type: ignore[misc]
             config, session=settings, on_event=on_event, now=now
         )
         self.register_component("credential_provider", _Provider(credentials))
+        read_models_quickly(self)
         extra = f"rolesanywhere-auth/{__version__}"
         self.user_agent_extra: str = f"{self.user_agent_extra} {extra}".strip()
         if region_name or not self.get_config_variable("region"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import botocore.compat  # noqa: F401
 import botocore.session
 
+from rolesanywhere_auth._service_models import read_models_quickly
 from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.provider import RolesAnywhereProvider
 
@@ -62,6 +63,7 @@ def new_session(
     """
     session = botocore.session.Session(profile=profile_name)
     name_library(session)
+    read_models_quickly(session)
     if region_name or not session.get_config_variable("region"):
         session.set_config_variable("region", region_name or fallback)
     return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 import botocore
 import botocore.credentials
+import botocore.loaders
 import pytest
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.httpsession import URLLib3Session
@@ -60,6 +62,32 @@ def test_the_one_private_name_is_as_we_read_it() -> None:
     assert ours == {"_get_ssl_context"}
     assert found == "edf40308e93a7944", (
         f"botocore {botocore.__version__} changed URLLib3Session._get_ssl_context: reread"
+    )
+
+
+# What `rolesanywhere_auth._service_models` takes the place of, of botocore 1.37.0, 1.43.117
+# and 1.44.8; some are behind a decorator of botocore's.
+LOADING = {
+    "JSONFileLoader._load_file": {"8e9da7ac3d7d5c30"},
+    "JSONFileLoader.load_file": {"4b6735d5cf3c559f"},
+    "Loader._find_extras": {"49c6f70134fb09bf"},
+    "Loader.list_available_services": {"28a49e0005a58c29"},
+    "Loader.load_service_model": {"6763999cad5e1077", "da82cb2bd0e465bd"},
+    "Loader.search_paths": {"5bdd0bf1ee31e840"},
+    "create_loader": {"89050e30206e5ea7"},
+}
+
+
+@pytest.mark.parametrize("name", LOADING)
+def test_the_loader_that_ours_takes_the_place_of_is_as_we_read_it(name: str) -> None:
+    """botocore's ways to a description of a service are ones that were read and judged."""
+    member = functools.reduce(inspect.getattr_static, name.split("."), botocore.loaders)
+    member = member.fget if isinstance(member, property) else member
+    member = inspect.getclosurevars(member).nonlocals.get("func", member)
+    found = hashlib.sha256(inspect.getsource(member).encode()).hexdigest()[:16]
+
+    assert found in LOADING[name], (
+        f"botocore {botocore.__version__} changed {name}: reread and update"
     )
 
 

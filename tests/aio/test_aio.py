@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 import s3fs
+from botocore.loaders import Loader
 
 from rolesanywhere_auth import (
     AccessDeniedError,
@@ -129,6 +130,23 @@ def test_clients_of_a_session(aws: Emulator, aws_config: RolesAnywhereConfig) ->
     assert len(aws.events) == before + 1
     assert session.get_config_variable("region") == aws_config.region
     assert "rolesanywhere-auth/" in session.user_agent()
+
+
+def test_clients_are_made_without_a_look_at_other_services(
+    config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making a client holds the loop up for less: it reads the service's own description."""
+
+    def fail(self: Loader, type_name: str) -> None:
+        raise AssertionError(f"looks for all {type_name}")
+
+    monkeypatch.setattr(Loader, "list_available_services", fail)
+
+    async def work() -> str:
+        async with aiobotocore_session(config).create_client("s3") as s3:
+            return str(s3.meta.endpoint_url)
+
+    assert run(work).startswith("https://s3.")
 
 
 def test_the_loop_goes_on(rolesanywhere_emulator: Emulator, config: RolesAnywhereConfig) -> None:
