@@ -732,7 +732,8 @@ def test_bare_base64_is_not_taken_for_a_path(workshop: Workshop, kind: str) -> N
     sec1 = workshop.openssl("pkey", "-traditional", "-in", f"{kind}.pem")
     bare = b"".join(sec1.splitlines()[1:-1]).decode()
 
-    for text in (bare, f" {bare} ", bare.replace("A", "A ")):
+    urls = bare.replace("+", "-").replace("/", "_")
+    for text in (bare, f" {bare} ", bare.replace("A", "A "), f'"{bare}"', f"{bare},", urls):
         with pytest.raises(ConfigurationError, match="not shown") as caught:
             FileSigner.load(text)
         assert bare[:16] not in str(caught.value)
@@ -818,8 +819,16 @@ def test_what_was_read_is_not_shown() -> None:
 
 
 def test_overlong_path_is_not_shown() -> None:
-    """What is too long for a path may be something else by mistake."""
+    """What is too long for a path may be something else by mistake; the cause hides it too."""
     text = "key.=" * 60
     with pytest.raises(PrivateKeyLoadError, match="a path of 300 characters") as caught:
         FileSigner.load(text)
-    assert "key.=" not in str(caught.value)
+    assert "key.=" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_overlong_reference_is_not_shown() -> None:
+    """A reference that is too long for the name of a file is refused like a short one."""
+    reference = f"vault:{'x' * 300}?pin=54321"
+    with pytest.raises(ConfigurationError, match="no key store that can be opened") as caught:
+        FileSigner.load(reference)
+    assert "54321" not in "".join(traceback.format_exception(caught.value))
