@@ -192,3 +192,10 @@ def explain_chain(
                 each.not_valid_before,
                 each.not_valid_after,
             )
+        if each.weak_digest is not None:
+            logger.warning(
+                "%s: the intermediate %s is signed with %s; the service takes SHA-256 or stronger.",
+                source,
+                each.subject_text,
+                each.weak_digest,
+            )
