@@ -325,6 +325,25 @@ def test_rsa_is_not_validated_at_load(workshop: Workshop) -> None:
     )
 
 
+@pytest.mark.parametrize("container", sorted(CONTAINERS))
+def test_rsa_is_not_validated_in_any_container(workshop: Workshop, container: str) -> None:
+    """A key whose exponent does not fit, which validation would find, loads from each of them."""
+    key = load_pem_private_key(workshop.pem("rsa"), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    own = key.private_numbers()
+    numbers = (0, own.public_numbers.n, own.public_numbers.e, own.d + 2, own.p, own.q, own.dmp1,
+               own.dmq1, own.iqmp)  # fmt: skip
+    content = b"".join(der(2, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in numbers)
+    (workshop.directory / "odd.pem").write_bytes(armor("RSA PRIVATE KEY", der(0x30, content)))
+    written = workshop.openssl(*CONTAINERS[container], "-in", "odd.pem")
+    with pytest.raises(ValueError, match=r"."):
+        load_pem_private_key(workshop.pem("odd"), None)
+
+    loaded = FileSigner.load(written, passphrase=PASSPHRASE)
+
+    assert loaded.public_key() == key.public_key()
+
+
 try:
     from cryptography.hazmat.primitives.asymmetric import mldsa
 except ImportError:  # an older cryptography
