@@ -276,6 +276,11 @@ def _key_block(label: str, body: bytes, material: Material) -> KeyBlock:
 def _unarmor(body: bytes, label: str, material: Material) -> bytes:
     text = b"".join(body.split())
     if len(text) % 4 or _BASE64.fullmatch(text) is None:
+        if b"\\n" in text:
+            raise material.error(
+                f"the {label} block has its line ends written out as \\n, as environment variables "
+                "and JSON do. Put line ends in their place."
+            )
         raise material.error(f"the {label} block is not base64. The file seems damaged.")
     return binascii.a2b_base64(text)
 

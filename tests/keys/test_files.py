@@ -538,6 +538,7 @@ def test_mldsa_with_an_old_cryptography(
         (armor("PRIVATE KEY", b"\x30\x00").replace(b"MAA=", b"MA!="), "not base64"),
         (armor("PRIVATE KEY", b"\x30\x00").replace(b"MAA=", b"MAA"), "not base64"),
         (armor("PRIVATE KEY", b"").replace(b"\n", b""), "not base64"),
+        (armor("PRIVATE KEY", b"\x30\x00").replace(b"\n", rb"\n"), r"line ends written out as \\n"),
         (armor("PUBLIC KEY", b"\x30\x00"), "public key only"),
         (armor("RSA PUBLIC KEY", b"\x30\x00"), "public key only"),
         (armor("CERTIFICATE", b"\x30\x00"), "holds certificates, but no private key"),
