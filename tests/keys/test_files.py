@@ -838,9 +838,10 @@ def test_what_was_read_is_not_shown() -> None:
     )
 
 
-def test_overlong_path_is_not_shown() -> None:
+@pytest.mark.parametrize("last", ["=", "\0"], ids=["too long", "null"])
+def test_overlong_path_is_not_shown(last: str) -> None:
     """What is too long for a path may be something else by mistake; the cause hides it too."""
-    text = "key.=" * 60
+    text = "key.=" * 59 + "key." + last
     with pytest.raises(PrivateKeyLoadError, match="a path of 300 characters") as caught:
         FileSigner.load(text)
     assert "key.=" not in "".join(traceback.format_exception(caught.value))
