@@ -9,6 +9,7 @@ text: people do pass a key where a path is expected.
 from __future__ import annotations
 
 import binascii
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -143,6 +144,8 @@ def _read_file(text: str, *, role: str) -> Material:
         reason = getattr(error, "strerror", None) or error
         if len(source) > _LONGEST_PATH:
             source = f"a path of {len(source)} characters"
+            if isinstance(error, OSError):
+                error.filename = source  # a traceback shows the cause as well
         raise _load_error(
             role,
             f"Cannot read {source}, given as {role}: {reason}. "
@@ -160,12 +163,17 @@ def _path(text: str, *, role: str) -> Path:
     scheme = _scheme(text)
     try:
         path = Path(text).expanduser()
-        if scheme is None or path.exists():
-            return path
-    except (OSError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         raise _load_error(
-            role, f"{role} is no usable path: {error}.", source=f"path given as {role}"
+            role,
+            f"{role} is no usable path: {str(error).rstrip('.')}. Give it without '~'.",
+            source=f"path given as {role}",
         ) from error
+    if scheme is None:
+        return path
+    with contextlib.suppress(OSError):  # such as a name that is too long
+        if path.exists():
+            return path
     raise ConfigurationError(
         f"{role} begins with '{scheme[1]}:', which is no file, and no key store that can be "
         "opened here (a configuration takes pkcs11:, tpm:, handle:, store:, spiffe:, and what "
@@ -268,6 +276,11 @@ def _key_block(label: str, body: bytes, material: Material) -> KeyBlock:
 def _unarmor(body: bytes, label: str, material: Material) -> bytes:
     text = b"".join(body.split())
     if len(text) % 4 or _BASE64.fullmatch(text) is None:
+        if b"\\n" in text:
+            raise material.error(
+                f"the {label} block has its line ends written out as \\n, as environment variables "
+                "and JSON do. Put line ends in their place."
+            )
         raise material.error(f"the {label} block is not base64. The file seems damaged.")
     return binascii.a2b_base64(text)
 

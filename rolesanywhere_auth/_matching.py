@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of several certificates belongs to a key, and whether its chain looks whole."""
+"""Which of several certificates belongs to a key, and which of them link it upwards."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rolesanywhere_auth.certificates import Certificate, check_leaf
-from rolesanywhere_auth.errors import CertificateError, KeyMismatchError
+from rolesanywhere_auth.certificates import MAX_INTERMEDIATES, Certificate, check_leaf, naming
+from rolesanywhere_auth.errors import (
+    CertificateError,
+    CertificateRequirementError,
+    KeyMismatchError,
+)
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys import Signer, unsupported_key
 
@@ -82,6 +86,90 @@ def _mismatch(certificates: Sequence[Certificate], source: str, key_source: str)
     )
 
 
+def order_chain(
+    leaf: Certificate, others: Iterable[Certificate], *, source: str
+) -> tuple[Certificate, ...]:
+    """The intermediates that link the leaf upwards, in that order.
+
+    The leaf, self-signed roots and certificates that do not belong to its chain
+    are left out.
+
+    Args:
+        leaf: The certificate that is to sign in.
+        others: All that may stand above it.
+        source: How messages name where the leaf came from.
+
+    Raises:
+        CertificateRequirementError: There are more than five.
+    """
+    pool = [other for other in others if other.is_ca and other.der != leaf.der]
+    chain: list[Certificate] = []
+    current = leaf
+    while True:
+        issuer = _issuer_of(current, [other for other in pool if other not in chain])
+        if issuer is None or issuer.is_self_signed:
+            break
+        chain.append(issuer)
+        current = issuer
+    if len(chain) > MAX_INTERMEDIATES:
+        raise CertificateRequirementError(
+            f"{naming(leaf, source)} has a chain of {len(chain)} intermediates; the service "
+            f"takes {MAX_INTERMEDIATES}. Use a trust anchor closer to the certificate: an "
+            "intermediate can be one, and what stands above it need not be sent.",
+            source=source,
+        )
+    return tuple(chain)
+
+
+def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | None:
+    if child.is_self_signed:
+        return None
+    named = [other for other in pool if _same_name(other, child)]
+    if child.authority_key_id is not None:
+        by_id = [other for other in named if other.subject_key_id == child.authority_key_id]
+        named = by_id or [other for other in named if other.subject_key_id is None]
+    if len({other.public_key_info for other in named}) > 1:
+        named = [other for other in named if _issued(other, child)]
+    # The same CA may be there twice: renewed, or signed by another root as well. A root is
+    # not sent, so a cross certificate leads further; of equals, the one that lasts longest.
+    return max(
+        named, key=lambda other: (not other.is_self_signed, other.not_valid_after), default=None
+    )
+
+
+def _same_name(issuer: Certificate, child: Certificate) -> bool:
+    """Whether the child names this issuer; with equal key ids, however each spells the name.
+
+    Types of strings, upper and lower case and spaces may differ (RFC 5280 7.1).
+    """
+    if issuer.subject == child.issuer:
+        return True
+    if child.authority_key_id is None or child.authority_key_id != issuer.subject_key_id:
+        return False
+    return _folded(issuer.subject_text) == _folded(child.issuer_text)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _issued(issuer: Certificate, child: Certificate) -> bool:
+    """Whether the signature fits: only asked where names and key ids do not decide."""
+    with local_work():
+        from cryptography import x509
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+        from rolesanywhere_auth._x509 import UNREADABLE
+
+        try:
+            x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
+                x509.load_der_x509_certificate(issuer.der)
+            )
+        except (InvalidSignature, UnsupportedAlgorithm, *UNREADABLE):
+            return False
+    return True
+
+
 def explain_chain(
     leaf: Certificate,
     intermediates: Sequence[Certificate],
@@ -103,4 +191,11 @@ def explain_chain(
                 each.subject_text,
                 each.not_valid_before,
                 each.not_valid_after,
+            )
+        if each.weak_digest is not None:
+            logger.warning(
+                "%s: the intermediate %s is signed with %s; the service takes SHA-256 or stronger.",
+                source,
+                each.subject_text,
+                each.weak_digest,
             )

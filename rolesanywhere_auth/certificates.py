@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates: what is in them, what the service demands of them, how they chain.
+"""Certificates: what is in them, and what the service demands of them.
 
 The fields are read by our own small DER reader (see ``_der.py``): they serve to
 choose, order and explain. Nothing here decides trust; the service does.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -282,23 +281,24 @@ def check_leaf(leaf: Certificate, *, now: datetime, source: str) -> None:
     """
     flaw = _flaw(leaf)
     if flaw is not None:
-        raise CertificateRequirementError(f"{_naming(leaf, source)} {flaw}", source=source)
+        raise CertificateRequirementError(f"{naming(leaf, source)} {flaw}", source=source)
     if now > leaf.not_valid_after:
         raise CertificateExpiredError(
-            f"{_naming(leaf, source)} expired at {leaf.not_valid_after:%Y-%m-%dT%H:%M:%SZ} "
+            f"{naming(leaf, source)} expired at {leaf.not_valid_after:%Y-%m-%dT%H:%M:%SZ} "
             f"(now {now:%Y-%m-%dT%H:%M:%S%z}). Renew it.",
             source=source,
         )
     if now < leaf.not_valid_before:
         raise CertificateNotYetValidError(
-            f"{_naming(leaf, source)} is valid only from "
+            f"{naming(leaf, source)} is valid only from "
             f"{leaf.not_valid_before:%Y-%m-%dT%H:%M:%SZ} (now {now:%Y-%m-%dT%H:%M:%S%z}). "
             "Check this machine's clock, or wait.",
             source=source,
         )
 
 
-def _naming(certificate: Certificate, source: str) -> str:
+def naming(certificate: Certificate, source: str) -> str:
+    """How a message about this certificate begins."""
     return (
         f"{source}: the certificate {certificate.subject_text} "
         f"(serial number {certificate.serial_number:x})"
@@ -329,63 +329,3 @@ def _flaw(leaf: Certificate) -> str | None:
     if leaf.subject == _EMPTY_NAME:
         return "has an empty subject, which the service refuses. Have it issued with a subject."
     return None
-
-
-def order_chain(leaf: Certificate, others: Iterable[Certificate]) -> tuple[Certificate, ...]:
-    """The intermediates that link the leaf upwards, in that order.
-
-    The leaf, self-signed roots and certificates that do not belong to its chain
-    are left out.
-
-    Raises:
-        CertificateRequirementError: There are more than five.
-    """
-    pool = [other for other in others if other.is_ca and other.der != leaf.der]
-    chain: list[Certificate] = []
-    current = leaf
-    while True:
-        issuer = _issuer_of(current, [other for other in pool if other not in chain])
-        if issuer is None or issuer.is_self_signed:
-            break
-        chain.append(issuer)
-        current = issuer
-    if len(chain) > MAX_INTERMEDIATES:
-        raise CertificateRequirementError(
-            f"The certificate {leaf.subject_text} has a chain of {len(chain)} intermediates; the "
-            f"service takes {MAX_INTERMEDIATES}. Use a trust anchor closer to the certificate: an "
-            "intermediate can be one, and what stands above it need not be sent."
-        )
-    return tuple(chain)
-
-
-def _issuer_of(child: Certificate, pool: list[Certificate]) -> Certificate | None:
-    if child.is_self_signed:
-        return None
-    named = [other for other in pool if other.subject == child.issuer]
-    if child.authority_key_id is not None:
-        by_id = [other for other in named if other.subject_key_id == child.authority_key_id]
-        named = by_id or [other for other in named if other.subject_key_id is None]
-    if len({other.public_key_info for other in named}) > 1:
-        named = [other for other in named if _issued(other, child)]
-    # The same CA may be there twice: renewed, or signed by another root as well. A root is
-    # not sent, so a cross certificate leads further; of equals, the one that lasts longest.
-    return max(
-        named, key=lambda other: (not other.is_self_signed, other.not_valid_after), default=None
-    )
-
-
-def _issued(issuer: Certificate, child: Certificate) -> bool:
-    """Whether the signature fits: only asked where names and key ids do not decide."""
-    with local_work():
-        from cryptography import x509
-        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-
-        from rolesanywhere_auth._x509 import UNREADABLE
-
-        try:
-            x509.load_der_x509_certificate(child.der).verify_directly_issued_by(
-                x509.load_der_x509_certificate(issuer.der)
-            )
-        except (InvalidSignature, UnsupportedAlgorithm, *UNREADABLE):
-            return False
-    return True

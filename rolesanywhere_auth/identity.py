@@ -17,8 +17,8 @@ from rolesanywhere_auth._containers import (
     read_material,
 )
 from rolesanywhere_auth._loading import Parts
-from rolesanywhere_auth._matching import explain_chain, is_usable, match_leaf
-from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
+from rolesanywhere_auth._matching import explain_chain, is_usable, match_leaf, order_chain
+from rolesanywhere_auth.certificates import Certificate, check_leaf
 from rolesanywhere_auth.errors import (
     CertificateError,
     RolesAnywhereError,
@@ -137,7 +137,7 @@ class Identity(NamedTuple):
         source = place.source
         leaf = match_leaf(found, signer, now=now, source=source, key_source=key_source)
         with local_work():
-            intermediates = order_chain(leaf, [*found, *extra])
+            intermediates = order_chain(leaf, [*found, *extra], source=source)
             explain_chain(leaf, intermediates, extra, now=now, source=source)
         identity = cls(leaf, intermediates, ProvedSigner(signer, source=key_source), source)
         identity.check(now=now)

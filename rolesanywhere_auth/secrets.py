@@ -36,15 +36,20 @@ _PATTERNS = {
     "fd": r"[0-9]{1,9}",
     "keyring": r".+/[^/]+",
 }
+_DER_BASE64 = r"(?:^|[^A-Za-z0-9+/_-])M[C-I](?=(?:[a-z0-9+/_-]*[A-Z]){8})[A-Za-z0-9+/_-]{58}"
+"""A SEQUENCE of some length, also in the alphabet for URLs; capitals, as names have few."""
 
 
 def looks_like_content(text: str) -> bool:
     """Whether a would-be path may be a key or certificate: then no message may show it.
 
-    A line end, a PEM line, or nothing but base64 of some length, which a path that
+    A line end, a PEM line, base64 that begins as that of DER does (in quotes, perhaps,
+    as some tools leave them), or nothing but base64 of some length, which a path that
     begins with a slash is not taken for.
     """
     if "\n" in text or "\r" in text or "PRIVATE KEY" in text or "-----" in text:
+        return True
+    if re.search(_DER_BASE64, text):
         return True
     bare = text.strip().rstrip("=")
     plain = bare.replace("+", "").replace("/", "").replace(" ", "")

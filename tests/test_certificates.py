@@ -12,11 +12,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rolesanywhere_auth.certificates import Certificate, check_leaf, order_chain
+from rolesanywhere_auth import _matching
+from rolesanywhere_auth.certificates import Certificate, check_leaf
 from rolesanywhere_auth.errors import (
     CertificateExpiredError,
     CertificateLoadError,
@@ -383,6 +385,11 @@ def ladder(count: int, *, ids: bool) -> tuple[Certificate, list[Certificate]]:
     return signed_by(keys[0], "CA 0", ids=ids), authorities
 
 
+def order_chain(leaf: Certificate, others: list[Certificate]) -> tuple[Certificate, ...]:
+    """The chain of a leaf that stood in leaf.pem."""
+    return _matching.order_chain(leaf, others, source="leaf.pem")
+
+
 @pytest.mark.parametrize("ids", [True, False])
 @pytest.mark.parametrize("step", [1, -1])
 def test_chain(ids: bool, step: int) -> None:
@@ -395,11 +402,14 @@ def test_chain(ids: bool, step: int) -> None:
 
 
 def test_chain_limit() -> None:
-    """Five intermediates are sent; six are an error that says what to do."""
+    """Five intermediates are sent; six are an error that says where and what to do."""
     leaf, authorities = ladder(7, ids=True)
 
-    with pytest.raises(CertificateRequirementError, match="chain of 6 intermediates"):
+    with pytest.raises(
+        CertificateRequirementError, match=r"^leaf\.pem: the certificate CN=leaf .*chain of 6 inter"
+    ) as caught:
         order_chain(leaf, authorities)
+    assert caught.value.source == "leaf.pem"
     assert order_chain(leaf, authorities[:5]) == tuple(authorities[:5])
 
 
@@ -428,6 +438,44 @@ def test_two_authorities_of_one_name(ids: bool) -> None:
     for key, expected in zip(keys, candidates, strict=True):
         assert order_chain(signed_by(key, "CA", ids=ids), candidates) == (expected,)
     assert order_chain(signed_by(new_key(), "CA", ids=ids), candidates) == ()
+
+
+def name_as(text: str, kind: _ASN1Type) -> x509.Name:
+    """A name of one common name, in a string of this type."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text, _type=kind)])
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind", "ids", "sent"),
+    [
+        ("My CA", _ASN1Type.PrintableString, True, True),
+        ("MY  ca", _ASN1Type.UTF8String, True, True),
+        ("My other CA", _ASN1Type.UTF8String, True, False),
+        ("My CA", _ASN1Type.PrintableString, False, False),
+    ],
+    ids=["other string", "other letters", "another name", "no key ids"],
+)
+def test_issuers_name_spelled_otherwise(
+    subject: str, kind: _ASN1Type, ids: bool, sent: bool
+) -> None:
+    """A name may be written otherwise in what it issued, if the key ids agree (RFC 5280 7.1)."""
+    key = new_key()
+    built = make_ca("My CA", "root", key, new_key(), ids=ids)
+    builder = x509.CertificateBuilder(
+        issuer_name=built.issuer,
+        subject_name=name_as(subject, kind),
+        public_key=built.public_key(),
+        serial_number=1,
+        not_valid_before=built.not_valid_before_utc,
+        not_valid_after=built.not_valid_after_utc,
+    )
+    for each in built.extensions:
+        builder = builder.add_extension(each.value, critical=each.critical)
+    authority = read(builder.sign(key, hashes.SHA256()))
+    leaf = signed_by(key, "My CA", ids=ids)
+
+    assert authority.subject != leaf.issuer
+    assert order_chain(leaf, [authority]) == ((authority,) if sent else ())
 
 
 def test_key_id_on_one_side_only() -> None:

@@ -653,8 +653,18 @@ def test_root_as_chain_is_quiet(pki: PKI, caplog: pytest.LogCaptureFixture) -> N
     assert not caplog.records
 
 
-def test_expired_intermediate(pki: PKI, caplog: pytest.LogCaptureFixture) -> None:
-    """An intermediate out of its time is sent, with a warning that names it."""
+@pytest.mark.parametrize(
+    ("until", "digest", "expected"),
+    [
+        (-1, hashes.SHA256(), "the intermediate CN=CA is valid from"),
+        (9, hashes.SHA224(), "the intermediate CN=CA is signed with SHA-224"),
+    ],
+    ids=["expired", "weak digest"],
+)
+def test_unfit_intermediate(
+    caplog: pytest.LogCaptureFixture, until: int, digest: Any, expected: str
+) -> None:
+    """An intermediate that the service refuses is sent, with a warning that names it."""
     intermediate = (
         x509.CertificateBuilder()
         .subject_name(name("CA"))
@@ -662,17 +672,19 @@ def test_expired_intermediate(pki: PKI, caplog: pytest.LogCaptureFixture) -> Non
         .public_key(KEY.public_key())
         .serial_number(1)
         .not_valid_before(NOW - timedelta(days=9))
-        .not_valid_after(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=until))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(KEY, hashes.SHA256())
+        .sign(KEY, digest)
         .public_bytes(Encoding.PEM)
     )
     identity = Identity.load(
         leaf(KEY.public_key()), private_key=KEY, certificate_chain=intermediate, now=NOW
     )
+    (record,) = caplog.records
 
     assert len(identity.intermediates) == 1
-    assert "the intermediate CN=CA is valid from" in caplog.text
+    assert (record.name, record.levelname) == ("rolesanywhere_auth.identity", "WARNING")
+    assert expected in record.getMessage()
 
 
 @pytest.mark.parametrize(

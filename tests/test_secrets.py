@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from rolesanywhere_auth.errors import CertificateLoadError, ConfigurationError, PassphraseError
 from rolesanywhere_auth.secrets import looks_like_content, reveal
 
+DER = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQQOPfvxdTory+KtTM/vu"
+
 
 @pytest.mark.parametrize(
     ("given_as", "expected"),
@@ -97,6 +99,12 @@ def test_our_own_errors_pass() -> None:
         ("A" * 60, True),
         ("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JSUV2UUlCQURBTkJna3Foa2lHOXcwQg==", True),
         ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7/+abcdefghijklm", True),
+        (f'"{DER}"', True),
+        (f"key={DER},", True),
+        (f"b'{DER}'", True),
+        (DER.replace("+", "-").replace("/", "_"), True),
+        (f"/{DER}", False),
+        ("MIT/" + "certificates/" * 6 + "app.pem", False),
         ("a\nb", True),
         ("x PRIVATE KEY", True),
         ("-----BEGIN", True),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from rolesanywhere_auth.certificates import Certificate, order_chain
+from rolesanywhere_auth._matching import order_chain
+from rolesanywhere_auth.certificates import Certificate
 from rolesanywhere_auth.diagnosis.case import (
     Case,
     Finding,
@@ -122,7 +123,7 @@ def look_at_chain(case: Case) -> Finding:
             "have a CA issue it, whose certificate is a trust anchor's or below one",
         )
     given = _unique([*case.found, *case.extra])
-    chain = case.intermediates = order_chain(case.leaf, given)
+    chain = case.intermediates = order_chain(case.leaf, given, source=case.place.source)
     top = (case.leaf, *chain)[-1]
     namesake = [each for each in given if each.subject == top.issuer and each.der != top.der]
     case.namesake = any(each.is_ca and not each.is_self_signed for each in namesake)

@@ -325,6 +325,25 @@ def test_rsa_is_not_validated_at_load(workshop: Workshop) -> None:
     )
 
 
+@pytest.mark.parametrize("container", sorted(CONTAINERS))
+def test_rsa_is_not_validated_in_any_container(workshop: Workshop, container: str) -> None:
+    """A key whose exponent does not fit, which validation would find, loads from each of them."""
+    key = load_pem_private_key(workshop.pem("rsa"), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    own = key.private_numbers()
+    numbers = (0, own.public_numbers.n, own.public_numbers.e, own.d + 2, own.p, own.q, own.dmp1,
+               own.dmq1, own.iqmp)  # fmt: skip
+    content = b"".join(der(2, n.to_bytes(n.bit_length() // 8 + 1, "big")) for n in numbers)
+    (workshop.directory / "odd.pem").write_bytes(armor("RSA PRIVATE KEY", der(0x30, content)))
+    written = workshop.openssl(*CONTAINERS[container], "-in", "odd.pem")
+    with pytest.raises(ValueError, match=r"."):
+        load_pem_private_key(workshop.pem("odd"), None)
+
+    loaded = FileSigner.load(written, passphrase=PASSPHRASE)
+
+    assert loaded.public_key() == key.public_key()
+
+
 try:
     from cryptography.hazmat.primitives.asymmetric import mldsa
 except ImportError:  # an older cryptography
@@ -519,6 +538,7 @@ def test_mldsa_with_an_old_cryptography(
         (armor("PRIVATE KEY", b"\x30\x00").replace(b"MAA=", b"MA!="), "not base64"),
         (armor("PRIVATE KEY", b"\x30\x00").replace(b"MAA=", b"MAA"), "not base64"),
         (armor("PRIVATE KEY", b"").replace(b"\n", b""), "not base64"),
+        (armor("PRIVATE KEY", b"\x30\x00").replace(b"\n", rb"\n"), r"line ends written out as \\n"),
         (armor("PUBLIC KEY", b"\x30\x00"), "public key only"),
         (armor("RSA PUBLIC KEY", b"\x30\x00"), "public key only"),
         (armor("CERTIFICATE", b"\x30\x00"), "holds certificates, but no private key"),
@@ -732,7 +752,8 @@ def test_bare_base64_is_not_taken_for_a_path(workshop: Workshop, kind: str) -> N
     sec1 = workshop.openssl("pkey", "-traditional", "-in", f"{kind}.pem")
     bare = b"".join(sec1.splitlines()[1:-1]).decode()
 
-    for text in (bare, f" {bare} ", bare.replace("A", "A ")):
+    urls = bare.replace("+", "-").replace("/", "_")
+    for text in (bare, f" {bare} ", bare.replace("A", "A "), f'"{bare}"', f"{bare},", urls):
         with pytest.raises(ConfigurationError, match="not shown") as caught:
             FileSigner.load(text)
         assert bare[:16] not in str(caught.value)
@@ -817,9 +838,18 @@ def test_what_was_read_is_not_shown() -> None:
     )
 
 
-def test_overlong_path_is_not_shown() -> None:
-    """What is too long for a path may be something else by mistake."""
-    text = "key.=" * 60
+@pytest.mark.parametrize("last", ["=", "\0"], ids=["too long", "null"])
+def test_overlong_path_is_not_shown(last: str) -> None:
+    """What is too long for a path may be something else by mistake; the cause hides it too."""
+    text = "key.=" * 59 + "key." + last
     with pytest.raises(PrivateKeyLoadError, match="a path of 300 characters") as caught:
         FileSigner.load(text)
-    assert "key.=" not in str(caught.value)
+    assert "key.=" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_overlong_reference_is_not_shown() -> None:
+    """A reference that is too long for the name of a file is refused like a short one."""
+    reference = f"vault:{'x' * 300}?pin=54321"
+    with pytest.raises(ConfigurationError, match="no key store that can be opened") as caught:
+        FileSigner.load(reference)
+    assert "54321" not in "".join(traceback.format_exception(caught.value))
