@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -329,3 +330,28 @@ def _flaw(leaf: Certificate) -> str | None:
     if leaf.subject == _EMPTY_NAME:
         return "has an empty subject, which the service refuses. Have it issued with a subject."
     return None
+
+
+def issuers(leaves: Sequence[Certificate], pool: Iterable[Certificate]) -> list[Certificate]:
+    """Those of *pool* that may stand above the leaves, by name or by key id.
+
+    For what would otherwise read all that a token or a store holds; the chain is made by a
+    closer look.
+    """
+    left = {each.der: each for each in pool}
+    found: list[Certificate] = []
+    waiting = list(leaves)
+    while waiting:
+        child = waiting.pop()
+        above = [each for each in left.values() if _may_have_issued(each, child)]
+        for each in above:
+            del left[each.der]
+        found += above
+        waiting += above
+    return found
+
+
+def _may_have_issued(issuer: Certificate, child: Certificate) -> bool:
+    if issuer.subject == child.issuer:
+        return True
+    return child.authority_key_id is not None and child.authority_key_id == issuer.subject_key_id

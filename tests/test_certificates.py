@@ -18,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rolesanywhere_auth import _matching
-from rolesanywhere_auth.certificates import Certificate, check_leaf
+from rolesanywhere_auth.certificates import Certificate, check_leaf, issuers
 from rolesanywhere_auth.errors import (
     CertificateExpiredError,
     CertificateLoadError,
     CertificateNotYetValidError,
     CertificateRequirementError,
 )
+from rolesanywhere_auth.testing import CertificateAuthority
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 KEYS = {
@@ -475,6 +476,7 @@ def test_issuers_name_spelled_otherwise(
     leaf = signed_by(key, "My CA", ids=ids)
 
     assert authority.subject != leaf.issuer
+    assert issuers([leaf], [authority]) == ([authority] if ids else [])
     assert order_chain(leaf, [authority]) == ((authority,) if sent else ())
 
 
@@ -583,3 +585,26 @@ def test_unreadable_name() -> None:
     assert broken.subject_text == "(unreadable subject, serial number 1)"
     bits = Certificate.from_der(der.replace(b"\x0c\x03abc", b"\x03\x03\x00bc"), source="x")
     assert bits.subject_text == "(unreadable subject, serial number 1)"
+
+
+def test_what_stands_above() -> None:
+    """Issuers by name, up to the root, each once; nobody else."""
+    root = CertificateAuthority()
+    upper = root.intermediate("Upper")
+    lower = upper.intermediate("Lower")
+    leaf = lower.issue().certificate
+    pool = [
+        Certificate.from_der(each.public_bytes(Encoding.DER), source="test")
+        for each in (
+            leaf,
+            root.certificate,
+            CertificateAuthority().intermediate("Other").certificate,
+            upper.certificate,
+            lower.certificate,
+            lower.certificate,
+        )
+    ]
+
+    found = issuers([pool[0]], pool)
+
+    assert [each.der for each in found] == [pool[4].der, pool[3].der, pool[1].der]

@@ -218,6 +218,28 @@ def test_version_and_usage(command: list[str]) -> None:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        (["--passphrse", "hunter2"], "--passphrse, 1 value (not shown)"),
+        (["--passphrse=hunter2"], "--passphrse"),
+        (["-phunter2", "--x", "--x"], "-p, --x"),
+        (["hunter2", "hunter2"], "2 values (not shown)"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["serve", "doctor", "read-certificate-data"])
+def test_what_stands_behind_an_unknown_flag_is_not_shown(
+    wrong: list[str], shown: str, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be a password, and standard error a log."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main([verb, "--certificate", "c.pem", *wrong])
+
+    said = capsys.readouterr().err
+    assert f"unrecognized arguments: {shown} (see rolesanywhere-auth --help)\n" in said
+    assert "hunter2" not in said
+
+
 def test_demo_runs(command: list[str]) -> None:
     """The demo ends in 0, and what it prints on stdout is the whole story."""
     done = subprocess.run([*command, "demo"], capture_output=True, text=True, check=False)

@@ -70,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong arguments end in 2, after one such line, too.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser(given[0] if given else None).parse_args(given)
+    known = parser(given[0] if given else None)
+    options, unknown = known.parse_known_args(given)
+    if unknown:
+        known.error(_unrecognized(unknown))
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -81,6 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.close(nowhere)
         return 1
     return status
+
+
+def _unrecognized(words: Sequence[str]) -> str:
+    """The flags among them; no values, as one may be a password."""
+    named = list(dict.fromkeys(_flag_alone(word) for word in words if word.startswith("-")))
+    values = sum(not word.startswith("-") for word in words)
+    if values:
+        named.append(f"{values} value{'s' * (values > 1)} (not shown)")
+    return f"unrecognized arguments: {', '.join(named)}"
+
+
+def _flag_alone(word: str) -> str:
+    return word.partition("=")[0] if word.startswith("--") else word[:2]
 
 
 def fail(error: Exception) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rolesanywhere_auth._der import OCTET_STRING, DERError, Reader
-from rolesanywhere_auth.certificates import Certificate
+from rolesanywhere_auth.certificates import Certificate, issuers
 from rolesanywhere_auth.errors import CertificateLoadError
 from rolesanywhere_auth.forking import local_work
 from rolesanywhere_auth.keys._pkcs11_token import UnavailableError
@@ -92,8 +92,11 @@ def certificates(session: Any, uri: PKCS11URI) -> list[bytes]:
         session, _keys_named(session, uri)
     )
     chosen = [der for der in map(_value, named) if der]
-    others = [der for der in map(_value, find(session, "CERTIFICATE")) if der]
-    return list(dict.fromkeys([*chosen, *_issuers(chosen, others)])) if chosen else []
+    if not chosen:
+        return []
+    leaves = [parsed for der in chosen if (parsed := _parsed(der))]
+    others = [parsed for each in find(session, "CERTIFICATE") if (parsed := _parsed(_value(each)))]
+    return list(dict.fromkeys([*chosen, *(each.der for each in issuers(leaves, others))]))
 
 
 def _keys_named(session: Any, uri: PKCS11URI) -> list[Item]:
@@ -134,19 +137,6 @@ def _parsed(der: bytes) -> Certificate | None:
         return Certificate.from_der(der, source="")
     except CertificateLoadError:
         return None
-
-
-def _issuers(chosen: Iterable[bytes], others: Iterable[bytes]) -> list[bytes]:
-    """Those of *others* that may have issued one of *chosen*, or its issuer."""
-    pool = {der: parsed for der in others if (parsed := _parsed(der))}
-    wanted = {parsed.issuer for der in chosen if (parsed := _parsed(der))}
-    found: list[bytes] = []
-    while True:
-        new = [der for der, each in pool.items() if each.subject in wanted and der not in found]
-        if not new:
-            return found
-        found += new
-        wanted |= {pool[der].issuer for der in new}
 
 
 def keys(session: Any, uri: PKCS11URI) -> list[Item]:

@@ -384,17 +384,3 @@ def listed(certificates: Sequence[Certificate]) -> str:
     ]
     rest = len(certificates) - len(lines)
     return "".join(lines) + (f"\n  and {rest} more" if rest else "")
-
-
-def issuers(leaves: Sequence[Certificate], pool: Iterable[Certificate]) -> list[Certificate]:
-    """Those of *pool* that may stand above the leaves, by name; `order_chain` looks closer."""
-    by_subject: dict[bytes, list[Certificate]] = {}
-    for each in pool:
-        by_subject.setdefault(each.subject, []).append(each)
-    found: dict[bytes, Certificate] = {}
-    waiting = [each.issuer for each in leaves]
-    while waiting:
-        for each in by_subject.pop(waiting.pop(), ()):
-            found[each.der] = each
-            waiting.append(each.issuer)
-    return list(found.values())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
 
-from rolesanywhere_auth.certificates import Certificate
+from rolesanywhere_auth.certificates import Certificate, issuers
 from rolesanywhere_auth.errors import (
     CertificateLoadError,
     ConfigurationError,
@@ -25,7 +25,7 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.forking import Guard, local_work
 from rolesanywhere_auth.keys import check_signer
-from rolesanywhere_auth.keys._selectors import Reference, choose, issuers, listed, parse_reference
+from rolesanywhere_auth.keys._selectors import Reference, choose, listed, parse_reference
 from rolesanywhere_auth.secrets import Passphrase
 
 if TYPE_CHECKING:

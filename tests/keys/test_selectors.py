@@ -23,7 +23,6 @@ from rolesanywhere_auth.errors import (
 )
 from rolesanywhere_auth.keys._selectors import (
     choose,
-    issuers,
     parse_cert_selector,
     parse_reference,
     reference_of,
@@ -342,26 +341,3 @@ def test_authorities_do_not_sign_in() -> None:
 
     assert chosen([root, leaf]) == leaf
     assert chosen([root]) == root
-
-
-def test_what_stands_above() -> None:
-    """Issuers by name, up to the root, each once; nobody else."""
-    root = CertificateAuthority()
-    upper = root.intermediate("Upper")
-    lower = upper.intermediate("Lower")
-    leaf = lower.issue().certificate
-    pool = [
-        Certificate.from_der(each.public_bytes(Encoding.DER), source="test")
-        for each in (
-            leaf,
-            root.certificate,
-            CertificateAuthority().intermediate("Other").certificate,
-            upper.certificate,
-            lower.certificate,
-            lower.certificate,
-        )
-    ]
-
-    found = issuers([pool[0]], pool)
-
-    assert [each.der for each in found] == [pool[4].der, pool[3].der, pool[1].der]
