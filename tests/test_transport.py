@@ -683,14 +683,53 @@ def test_proxy_password_is_masked(session: botocore.session.Session) -> None:
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_half_a_proxy_password_is_masked(session: botocore.session.Session) -> None:
-    """A slash in a password ends the host for urllib3, which shows what it took for that."""
-    proxy = f"http://user:hunter2/@127.0.0.1:{closed_port()}"
-    settings = config(endpoint_url="http://service.example", proxies={"http": proxy})
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:hunter2/@127.0.0.1:1",
+        "http://user:12/hunter2@127.0.0.1:1",
+        "user:12/hunter2@127.0.0.1:1",
+        "//user:12?hunter2@127.0.0.1:1",
+        "https://user:12#hunter2@127.0.0.1:1",
+        "http://user:[hunter2@127.0.0.1:1",
+        "http://:hunter2",
+        "http://127.0.0.1:0/hunter2",
+        "http://user:hunter2-%C3%A9@127.0.0.1:1",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("source", ["configuration", "environment"])
+def test_malformed_proxy_is_not_shown(
+    proxy: str,
+    scheme: str,
+    source: str,
+    session: botocore.session.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A password with a bare slash is refused before any request; neither half is in error or log.
 
-    with pytest.raises(TransportError, match="Failed to parse") as caught:
-        exchange_once(settings, session)
-    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    botocore would take the first half for host and port, and show the second.
+    """
+    caplog.set_level(logging.DEBUG)
+    settings: dict[str, Any] = {}
+    if source == "configuration":
+        settings["proxies"] = {scheme: proxy}
+    else:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+
+    with pytest.raises(ConfigurationError, match="%2F for /") as caught:
+        exchange_once(config(endpoint_url=f"{scheme}://service.example", **settings), session)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://u:a%2Fb@h:3128", "u:p@h:3128", "h", "//h:1", "https://[::1]:3128/", "http://u:a@b@h"],
+)
+def test_wellformed_proxies(proxy: str) -> None:
+    """Every form that botocore takes is one."""
+    assert transport.is_proxy(proxy)
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
