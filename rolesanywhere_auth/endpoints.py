@@ -93,12 +93,17 @@ def configured_endpoint(session: Session, environ: Mapping[str, str]) -> str | N
     profile = session.get_scoped_config()
     services: dict[str, Any] = {}
     if "services" in profile:
-        name = profile["services"]
+        name = str(profile["services"])
         services = session.full_config.get("services", {}).get(name)
         if not services:
             raise ConfigurationError(f"the profile names services = {name}, but there is no "
                                      f"[services {name}] in the AWS config file")  # fmt: skip
-    own = services.get(SERVICE, {})
+    own = services.get(SERVICE) or {}
+    if not isinstance(own, dict):
+        raise ConfigurationError(
+            f"[services {name}] in the AWS config file has {SERVICE} = …, where settings belong: "
+            f"write {SERVICE} = and, indented below it, endpoint_url = https://…"
+        )
     return own.get("endpoint_url") or profile.get("endpoint_url")
 
 
@@ -150,6 +155,8 @@ def verification(config: Line, session: Session) -> bool | str:
         chosen = _variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     if not chosen:
         return True
+    if not isinstance(chosen, str | os.PathLike):
+        raise ConfigurationError("ca_bundle in the profile must be a path, not nested settings")
     refuse_content(chosen, name="the CA bundle (of AWS_CA_BUNDLE …)")
     path = Path(chosen)
     try:

@@ -242,6 +242,33 @@ def test_missing_services_section_is_named(config_file: Callable[[str], None]) -
         transport.resolve_endpoint(config(), botocore.session.Session())
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("services = dev\n[services dev]\nrolesanywhere = https://h\n", r"\[services dev\].*below"),
+        ("services =\n  rolesanywhere = https://h\n", r"no \[services .*rolesanywhere"),
+        ("endpoint_url =\n  rolesanywhere = https://h\n", "must be a str"),
+    ],
+)
+def test_misplaced_endpoint_is_named(
+    text: str, says: str, config_file: Callable[[str], None]
+) -> None:
+    """A URL on the wrong level of the AWS config file is told, with where it belongs."""
+    config_file(f"[default]\n{text}")
+
+    with pytest.raises(ConfigurationError, match=says):
+        transport.resolve_endpoint(config(), botocore.session.Session())
+
+
+def test_empty_services_section_says_nothing(config_file: Callable[[str], None]) -> None:
+    """A service without settings leaves the rule of the Region's partition."""
+    config_file("[default]\nservices = dev\n[services dev]\nrolesanywhere =\nother = 1\n")
+
+    ours = transport.resolve_endpoint(config(), botocore.session.Session())
+
+    assert ours == "https://rolesanywhere.eu-west-1.amazonaws.com"
+
+
 def test_missing_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_PROFILE naming no profile is our error, with botocore's as its cause."""
     monkeypatch.setenv("AWS_PROFILE", "gone")
@@ -742,6 +769,14 @@ def test_ca_bundle_that_is_no_path_is_not_shown(
     with pytest.raises(ConfigurationError, match="not shown") as caught:
         exchange_once(config(endpoint_url="https://127.0.0.1:1"), botocore.session.Session())
     assert "c2VjcmV0" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nested_ca_bundle_is_named(config_file: Callable[[str], None]) -> None:
+    """Settings below ca_bundle are no path."""
+    config_file("[default]\nca_bundle =\n  path = /etc/ca.pem\n")
+
+    with pytest.raises(ConfigurationError, match="ca_bundle in the profile"):
+        exchange_once(config(endpoint_url="https://127.0.0.1:1"), botocore.session.Session())
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "~no-such-user/ca.pem"], ids=["long", "home"])
