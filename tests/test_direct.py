@@ -221,6 +221,19 @@ def test_nobody_there(config: RolesAnywhereConfig) -> None:
     assert caught.value.endpoint == url
 
 
+def test_no_name_of_a_host(config: RolesAnywhereConfig) -> None:
+    """A Region that is too long for a name in DNS is as one that is not there."""
+    long = "x" * 64
+    arns = {
+        name: getattr(config, name).replace("eu-west-1", f"{long}-west-1")
+        for name in ("trust_anchor_arn", "profile_arn")
+    }
+    with pytest.raises(TransportError, match=f"{long}-west-1"):
+        create_session(
+            replace(config, **arns, region=None, endpoint_url=None), sleep=lambda _: None
+        )
+
+
 def test_an_error_without_words_is_named(
     config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

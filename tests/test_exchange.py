@@ -322,6 +322,14 @@ def test_max_attempts(attempts: int) -> None:
     assert len(driver.requests) == attempts
 
 
+def test_attempts_without_end() -> None:
+    """The thousands of a long outage are like those before them."""
+    driver = Driver(replace(CONFIG, max_attempts=1100))
+    with pytest.raises(ServiceUnavailableError):
+        driver.run([DOWN] * 1100)
+    assert len(driver.requests) == 1100
+
+
 def test_once_is_one_request() -> None:
     """Where nobody waits, what fails is not tried again, however it failed."""
     driver = Driver()
