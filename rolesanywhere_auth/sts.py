@@ -295,7 +295,7 @@ def _refusal(reply: HTTPResponse, *, role: Role) -> ServiceError:
         # one level deeper in moto's answers
         code, text = _text(root, "/Error/Code"), _text(root, "/Error/Message")
     code = one_line(code) or f"HTTP{reply.status}"
-    text = text or (excerpt(reply.body) if b"AccessKey" not in reply.body else "no message")
+    text = text or excerpt(reply.body)
     kind, causes = _kind(reply.status, code)
     request_id = reply.headers.get("x-amzn-requestid")
     message = (

@@ -254,12 +254,16 @@ def test_answers_that_are_not_the_services(body: bytes, says: str) -> None:
         b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"',
         b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}',
         b'\xef\xbb\xbf\n [{"secretAccessKey":"hunter2"}',
+        '{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}'.encode("utf-16"),
+        b")]}'," + b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}',
+        b"<Token>hunter2" + b"x" * 3000 + b"</Token><AccessKeyId>A</AccessKeyId>",
     ],
-    ids=["cut", "whole", "list"],
+    ids=["cut", "whole", "list", "utf-16", "prefix", "xml"],
 )
 def test_credentials_under_a_wrong_status_are_not_shown(body: bytes) -> None:
-    """JSON that came with an error's status is never quoted: it may hold credentials."""
+    """What came with an error's status is not quoted where it may hold credentials."""
     error = refusal(500, {}, body)
+    assert "hunter2" not in str(error)
     assert error.service_message == "no message"
     assert b"hunter2" not in pickle.dumps(error)
 
