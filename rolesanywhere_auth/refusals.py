@@ -157,6 +157,8 @@ THROTTLING = frozenset(
         "ProvisionedThroughputExceededException",
     }
 )
+TRANSIENT = frozenset({"ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException"})
+"""What does not tell by its status that it may pass."""
 
 
 def service_error(
@@ -199,7 +201,7 @@ def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[
             "and by certificate and address"
         )
         return ThrottlingError, (cause,)
-    if status >= 500 or code == "ServiceUnavailableException":
+    if status >= 500 or status == 408 or code in TRANSIENT:
         return ServiceUnavailableError, ()
     if status < 400:  # the service never sends anybody elsewhere
         cause = "something on the way answered in the service's place: a proxy, a captive portal"
