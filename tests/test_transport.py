@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -606,12 +607,15 @@ def test_silent_server_times_out(
 
     In the handshake it is the one for connecting.
     """
-    settings: Any = {f"{impatient}_timeout": 0.05, "verify": tls_server[1]}
+    settings: Any = {"connect_timeout": 20, "read_timeout": 20, "verify": tls_server[1]}
+    settings[f"{impatient}_timeout"] = 0.05
+    began = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(TransportError, match=r"(?i)timed? ?out|timeout") as caught:
             exchange_once(config(endpoint_url=url, **settings), session)
     assert caught.value.retryable
+    assert time.monotonic() - began < 10
 
 
 def test_dropped_connection_can_be_retried(session: botocore.session.Session) -> None:
