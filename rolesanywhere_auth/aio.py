@@ -38,6 +38,7 @@ import botocore.session
 
 from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.credentials import METHOD, RolesAnywhereCredentials
+from rolesanywhere_auth.endpoints import variable
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -224,7 +225,7 @@ class RolesAnywhereAioSession(AioSession):  # type: ignore[misc]
         self.register_component("credential_provider", _Provider(credentials))
         extra = f"rolesanywhere-auth/{__version__}"
         self.user_agent_extra: str = f"{self.user_agent_extra} {extra}".strip()
-        if region_name or not self.get_config_variable("region"):
+        if region_name or not variable(self, "region"):
             self.set_config_variable("region", region_name or config.region)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -64,10 +64,15 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
 
 
 def _setting(session: Session, name: str, *, chosen: bool | None) -> bool:
-    return bool(_variable(session, name)) if chosen is None else chosen
+    return bool(variable(session, name)) if chosen is None else chosen
 
 
-def _variable(session: Session, name: str) -> Any:
+def variable(session: Session, name: str) -> Any:
+    """The session's setting *name*.
+
+    Raises:
+        ConfigurationError: the profile does not exist, or the AWS config file cannot be read.
+    """
     try:
         return session.get_config_variable(name)
     except BotoCoreError as error:
@@ -85,7 +90,7 @@ def configured_endpoint(session: Session, environ: Mapping[str, str]) -> str | N
     As described in the AWS SDKs and Tools reference guide, "Service-specific
     endpoints".
     """
-    if _variable(session, "ignore_configured_endpoint_urls"):
+    if variable(session, "ignore_configured_endpoint_urls"):
         return None
     for name in (f"AWS_ENDPOINT_URL_{SERVICE.upper()}", "AWS_ENDPOINT_URL"):
         if environ.get(name):
@@ -152,7 +157,7 @@ def verification(config: Line, session: Session) -> bool | str:
         return False
     chosen = config.verify if config.verify is not True else None
     if chosen is None and config.verify is None:
-        chosen = _variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        chosen = variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     if not chosen:
         return True
     if not isinstance(chosen, str | os.PathLike):
