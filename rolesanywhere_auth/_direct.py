@@ -232,7 +232,7 @@ class Line:
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return HTTPResponse(answer.status, headers, answer.read())
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # no name for DNS: UnicodeError
             distrust = isinstance(error, ssl.SSLCertVerificationError)
             raise no_answer(self._endpoint, _worded(error), distrust=distrust) from None
         finally:

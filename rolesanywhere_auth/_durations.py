@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
 from rolesanywhere_auth.errors import ConfigurationError
 
 MIN_SESSION_DURATION = 900
 MAX_SESSION_DURATION = 43200
+MAX_TIMEOUT = 2_147_483
+"""Seconds, 24 days: poll(2) takes milliseconds that fit 32 bits."""
 
 
 def _seconds(value: object) -> float | None:
@@ -43,9 +44,12 @@ def timeout_seconds(name: str, value: object) -> float:
     """How long to wait, in seconds.
 
     Raises:
-        ConfigurationError: *value*, which came as *name*, is no number above 0.
+        ConfigurationError: *value*, which came as *name*, is no number above 0, or too large.
     """
     seconds = _seconds(value)
-    if seconds is None or not 0 < seconds < math.inf:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
+    if seconds is None or not 0 < seconds <= MAX_TIMEOUT:
+        raise ConfigurationError(
+            f"{name} must be a number of seconds above 0, and {MAX_TIMEOUT} (24 days) at most, "
+            f"not {value!r}"
+        )
     return seconds

@@ -39,6 +39,7 @@ import botocore.session
 from rolesanywhere_auth._service_models import read_models_quickly
 from rolesanywhere_auth._version import __version__
 from rolesanywhere_auth.credentials import METHOD, RolesAnywhereCredentials
+from rolesanywhere_auth.endpoints import variable
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -226,7 +227,7 @@ class RolesAnywhereAioSession(AioSession):  # type: ignore[misc]
         read_models_quickly(self)
         extra = f"rolesanywhere-auth/{__version__}"
         self.user_agent_extra: str = f"{self.user_agent_extra} {extra}".strip()
-        if region_name or not self.get_config_variable("region"):
+        if region_name or not variable(self, "region"):
             self.set_config_variable("region", region_name or config.region)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rolesanywhere_auth._durations import session_seconds, timeout_seconds
+from rolesanywhere_auth._durations import MAX_TIMEOUT, session_seconds, timeout_seconds
 from rolesanywhere_auth._mappings import instance_properties, proxies
 from rolesanywhere_auth.arns import ROLE, check_arns, parse_arn
 from rolesanywhere_auth.errors import ConfigurationError, EndpointError
@@ -221,7 +221,7 @@ class RolesAnywhereConfig:
         if self.wait_timeout is not None:
             return timeout_seconds("wait_timeout", self.wait_timeout)
         one = timeout_seconds("", self.connect_timeout) + timeout_seconds("", self.read_timeout)
-        return one * self.max_attempts
+        return min(one * min(self.max_attempts, MAX_TIMEOUT), MAX_TIMEOUT)
 
     def __repr__(self) -> str:
         shown = []
@@ -349,12 +349,14 @@ def check_endpoint(value: object, *, name: str = "endpoint_url") -> None:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         # urlsplit() drops line ends that the request would keep
-        usable = usable and value.isprintable() and " " not in value
+        usable = usable and value.isascii() and value.isprintable() and " " not in value
+        labels = str(parts.hostname).removesuffix(".").split(".")
+        usable = usable and all(0 < len(label) < 64 for label in labels)
     except ValueError:  # no IPv6 address in the brackets, no number as port
         usable = False
     if not usable:
         raise EndpointError(
-            f"{name} must be https:// (or http://), a host and perhaps a port, not "
+            f"{name} must be https:// (or http://), a host and perhaps a port, in ASCII, not "
             f"{without_login(value)!r}"
         )
     if parts.username is not None or parts.query or parts.fragment:

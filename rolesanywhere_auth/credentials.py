@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.credentials import ReadOnlyCredentials
 
 from rolesanywhere_auth import exchange, schedule, transport
-from rolesanywhere_auth.errors import CertificateExpiredError, CertificateNotYetValidError
+from rolesanywhere_auth.errors import (
+    CertificateExpiredError,
+    CertificateNotYetValidError,
+    ConfigurationError,
+)
 from rolesanywhere_auth.events import Health, Labels, RenewalHook
 from rolesanywhere_auth.exchange import Clock, SessionCredentials
 from rolesanywhere_auth.forking import preload
@@ -63,6 +67,11 @@ class SignIn:
         sleep: Callable[[float], object] = time.sleep,
         jitter: Callable[[], float] = random.random,  # noqa: S311 - spreads retries, no secret
     ) -> None:
+        if session is not None and not hasattr(session, "get_config_variable"):
+            raise ConfigurationError(
+                f"session takes a botocore session, not {type(session).__module__}."
+                f"{type(session).__qualname__}; for boto3, use boto3_session()"
+            )
         self.clock = Clock(now)
         self._config = config
         self._session: Session | None = session

@@ -64,10 +64,15 @@ def resolve_endpoint(config: RolesAnywhereConfig, session: Session) -> str:
 
 
 def _setting(session: Session, name: str, *, chosen: bool | None) -> bool:
-    return bool(_variable(session, name)) if chosen is None else chosen
+    return bool(variable(session, name)) if chosen is None else chosen
 
 
-def _variable(session: Session, name: str) -> Any:
+def variable(session: Session, name: str) -> Any:
+    """The session's setting *name*.
+
+    Raises:
+        ConfigurationError: the profile does not exist, or the AWS config file cannot be read.
+    """
     try:
         return session.get_config_variable(name)
     except BotoCoreError as error:
@@ -85,7 +90,7 @@ def configured_endpoint(session: Session, environ: Mapping[str, str]) -> str | N
     As described in the AWS SDKs and Tools reference guide, "Service-specific
     endpoints".
     """
-    if _variable(session, "ignore_configured_endpoint_urls"):
+    if variable(session, "ignore_configured_endpoint_urls"):
         return None
     for name in (f"AWS_ENDPOINT_URL_{SERVICE.upper()}", "AWS_ENDPOINT_URL"):
         if environ.get(name):
@@ -93,12 +98,17 @@ def configured_endpoint(session: Session, environ: Mapping[str, str]) -> str | N
     profile = session.get_scoped_config()
     services: dict[str, Any] = {}
     if "services" in profile:
-        name = profile["services"]
+        name = str(profile["services"])
         services = session.full_config.get("services", {}).get(name)
         if not services:
             raise ConfigurationError(f"the profile names services = {name}, but there is no "
                                      f"[services {name}] in the AWS config file")  # fmt: skip
-    own = services.get(SERVICE, {})
+    own = services.get(SERVICE) or {}
+    if not isinstance(own, dict):
+        raise ConfigurationError(
+            f"[services {name}] in the AWS config file has {SERVICE} = …, where settings belong: "
+            f"write {SERVICE} = and, indented below it, endpoint_url = https://…"
+        )
     return own.get("endpoint_url") or profile.get("endpoint_url")
 
 
@@ -147,9 +157,11 @@ def verification(config: Line, session: Session) -> bool | str:
         return False
     chosen = config.verify if config.verify is not True else None
     if chosen is None and config.verify is None:
-        chosen = _variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        chosen = variable(session, "ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     if not chosen:
         return True
+    if not isinstance(chosen, str | os.PathLike):
+        raise ConfigurationError("ca_bundle in the profile must be a path, not nested settings")
     refuse_content(chosen, name="the CA bundle (of AWS_CA_BUNDLE …)")
     path = Path(chosen)
     try:

@@ -264,7 +264,7 @@ class ThrottlingError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """HTTP 5xx, or a redirect: the service failed, or was not reached, for the moment."""
+    """HTTP 5xx, 408, or a redirect: the service failed, or was not reached, for the moment."""
 
     retryable = True
 

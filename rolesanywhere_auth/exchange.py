@@ -260,7 +260,7 @@ def _delay(failure: SignInError, *, attempt: int, random: Callable[[], float]) -
     asked = failure.retry_after if isinstance(failure, ServiceError) else None
     if asked is not None and asked > MAX_DELAY:
         return None
-    jittered = random() * min(MAX_DELAY, BASE_DELAY * 2.0 ** (attempt - 1))
+    jittered = random() * min(MAX_DELAY, BASE_DELAY * 2.0 ** min(attempt - 1, 20))
     return max(asked or 0.0, jittered)
 
 

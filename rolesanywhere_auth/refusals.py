@@ -157,6 +157,8 @@ THROTTLING = frozenset(
         "ProvisionedThroughputExceededException",
     }
 )
+TRANSIENT = frozenset({"ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException"})
+"""What does not tell by its status that it may pass."""
 
 
 def service_error(
@@ -199,7 +201,7 @@ def _kind(status: int, code: str, text: str) -> tuple[type[ServiceError], tuple[
             "and by certificate and address"
         )
         return ThrottlingError, (cause,)
-    if status >= 500 or code == "ServiceUnavailableException":
+    if status >= 500 or status == 408 or code in TRANSIENT:
         return ServiceUnavailableError, ()
     if status < 400:  # the service never sends anybody elsewhere
         cause = "something on the way answered in the service's place: a proxy, a captive portal"
@@ -238,9 +240,11 @@ def excerpt(body: bytes) -> str:
     """What can be said of an answer without a message; never of credentials."""
     if body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"["}:
         return "no message"  # JSON under a wrong status may hold credentials
-    words = " ".join(body[:2000].decode("utf-8", "replace").split())
-    words = "".join(c for c in words if c.isprintable())[:120]
-    return f"no message; the answer begins {words!r}" if words else "no message"
+    words = " ".join(body[:65536].decode("utf-8", "replace").split())
+    words = "".join(c for c in words if c.isprintable())
+    if not words or "accesskey" in words.lower():  # of another encoding, or behind a few words
+        return "no message"
+    return f"no message; the answer begins {words[:120]!r}"
 
 
 def retry_after(headers: Mapping[str, str], answer: dict[str, Any]) -> float | None:

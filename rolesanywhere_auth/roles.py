@@ -102,7 +102,7 @@ class Source:
         found = self._session(region_name, fallback).get_config_variable("region")
         if not found:
             raise ConfigurationError(
-                "assume_role() needs a Region for STS: give region_name, or set AWS_REGION"
+                "assume_role() needs a Region for STS: give region_name, or set AWS_DEFAULT_REGION"
             )
         return str(found)
 

@@ -13,6 +13,7 @@ import botocore.session
 
 from rolesanywhere_auth._service_models import read_models_quickly
 from rolesanywhere_auth._version import __version__
+from rolesanywhere_auth.endpoints import variable
 from rolesanywhere_auth.provider import RolesAnywhereProvider
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def botocore_session(
         profile_name: Whose settings to use; by default ``AWS_PROFILE``.
         on_event: Told of every sign-in; see `RenewalEvent`.
         now: Seconds since the epoch; a test gives its own clock to see a renewal.
+
+    Raises:
+        ConfigurationError: the profile does not exist, or the AWS config file cannot be read.
     """
     session = new_session(
         region_name=region_name, fallback=config.region, profile_name=profile_name
@@ -64,7 +68,7 @@ def new_session(
     session = botocore.session.Session(profile=profile_name)
     name_library(session)
     read_models_quickly(session)
-    if region_name or not session.get_config_variable("region"):
+    if region_name or not variable(session, "region"):
         session.set_config_variable("region", region_name or fallback)
     return session
 

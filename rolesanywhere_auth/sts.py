@@ -45,7 +45,7 @@ from rolesanywhere_auth.exchange import (
     attempts,
     parse_time,
 )
-from rolesanywhere_auth.refusals import THROTTLING, excerpt, one_line, retry_after
+from rolesanywhere_auth.refusals import THROTTLING, TRANSIENT, excerpt, one_line, retry_after
 from rolesanywhere_auth.signing import (
     HTTPRequest,
     canonical_headers,
@@ -295,7 +295,7 @@ def _refusal(reply: HTTPResponse, *, role: Role) -> ServiceError:
         # one level deeper in moto's answers
         code, text = _text(root, "/Error/Code"), _text(root, "/Error/Message")
     code = one_line(code) or f"HTTP{reply.status}"
-    text = text or (excerpt(reply.body) if b"AccessKey" not in reply.body else "no message")
+    text = text or excerpt(reply.body)
     kind, causes = _kind(reply.status, code)
     request_id = reply.headers.get("x-amzn-requestid")
     message = (
@@ -322,7 +322,7 @@ def _refusal(reply: HTTPResponse, *, role: Role) -> ServiceError:
 def _kind(status: int, code: str) -> tuple[type[ServiceError], tuple[str, ...]]:
     if status == 429 or code in THROTTLING:
         return ThrottlingError, ()
-    if status >= 500 or status < 400:
+    if status >= 500 or status < 400 or status == 408 or code in TRANSIENT:
         return ServiceUnavailableError, ()
     if code in {"AccessDenied", "AccessDeniedException"}:
         return AssumeRoleDeniedError, _CAUSES

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import botocore
 from botocore.awsrequest import AWSPreparedRequest, HeadersDict
@@ -52,6 +52,10 @@ USER_AGENT = f"rolesanywhere-auth/{__version__} botocore/{botocore.__version__} 
 )
 EVENT = f"before-send.{SERVICE}.CreateSession"
 """botocore's event for a request about to be sent: a handler may answer in the service's place."""
+PROXY_FORM = (
+    "write http://USER:PASSWORD@HOST:PORT, and in user and password, which must be ASCII, "
+    "%2F for /, %23 for #, %3F for ?, %40 for @, and so on"
+)
 
 
 class Line(Protocol):
@@ -104,6 +108,32 @@ def _all_proxies(config: Line, endpoint: str) -> dict[str, str]:
     return get_environ_proxies(endpoint)
 
 
+def is_proxy(url: str) -> bool:
+    """Whether *url*, as botocore completes it, names a proxy and a login that it can use.
+
+    A password with a bare slash ends the host early: botocore would call, show and log
+    the two halves. Of a login it can encode ASCII alone.
+    """
+    whole = url if url.startswith(("http:", "https:")) else f"http://{url.removeprefix('//')}"
+    try:
+        parts = urlsplit(whole)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    login = unquote(parts.netloc.rpartition("@")[0])
+    return usable and login.isascii() and "@" not in parts.path + parts.query + parts.fragment
+
+
+def _usable_proxies(config: Line, endpoint: str) -> dict[str, str]:
+    found = proxies_for(config, endpoint)
+    url = found.get(urlsplit(endpoint).scheme)
+    if url and not is_proxy(url):  # not shown, however it was meant
+        raise ConfigurationError(
+            f"the proxy's URL (of proxies, HTTPS_PROXY or HTTP_PROXY) cannot be read: {PROXY_FORM}"
+        )
+    return found
+
+
 class HTTPSessions:
     """The `GuardedSession` for each sign-in of one configuration: the last one where it fits.
 
@@ -117,7 +147,7 @@ class HTTPSessions:
 
     def get(self, config: Line, session: Session, endpoint: str) -> GuardedSession:
         """One for the settings of this moment."""
-        verify, proxies = verification(config, session), proxies_for(config, endpoint)
+        verify, proxies = verification(config, session), _usable_proxies(config, endpoint)
         key = (os.getpid(), verify, proxies, _stamp(verify) if isinstance(verify, str) else None)
         kept = self._kept
         if kept is None or kept[0] != key:

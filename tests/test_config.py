@@ -8,6 +8,7 @@ import copy
 import inspect
 import pickle
 import re
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
@@ -179,11 +180,23 @@ def test_session_duration_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
-@pytest.mark.parametrize("value", [0, -1, NAN, INF, "5", None, True, timedelta(0)], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, NAN, INF, "5", None, True, timedelta(0), timedelta.max, 1e10, 10**400],
+    ids=repr,
+)
 def test_timeouts_refused(name: str, value: Any) -> None:
-    """A time-out is a finite number above 0: none at all would hang."""
+    """A time-out is a number above 0 that the system can wait: none at all would hang."""
     with pytest.raises(ConfigurationError, match=f"{name} must be a number of seconds above 0"):
         config_of(**{name: value})
+
+
+@pytest.mark.parametrize("attempts", [10**9, 10**400], ids=["billion", "more"])
+def test_patience_can_be_waited(attempts: int) -> None:
+    """Whoever lets a sign-in try for ever gets a wait that locks and sockets can take."""
+    config = config_of(max_attempts=attempts, connect_timeout=timedelta(days=24))
+
+    assert config.patience <= min(threading.TIMEOUT_MAX, (2**31 - 1) / 1000)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -245,6 +258,10 @@ ENDPOINTS = [
     "https://host.example:0",
     "https://host.example\n",
     "https://host.example/a b",
+    "https://host..example",
+    f"https://{'h' * 64}.example",
+    "https://h\u00f6st.example",
+    "https://host.example/\u00fc",
     "https://user:hunter2@host.example",
     "https://host.example/?token=hunter2",
     "https://host.example/#hunter2",
@@ -261,7 +278,9 @@ def test_endpoints_refused(url: Any) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "https://[::1]:8443/base", "https://h"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "https://[::1]:8443/base", "https://h", "https://h_1.e."]
+)
 def test_endpoints_accepted(url: str) -> None:
     """http and https, with port and path."""
     assert config_of(endpoint_url=url).endpoint_url == url

@@ -9,8 +9,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.httpsession import get_cert_path
@@ -219,6 +221,32 @@ def test_nobody_there(config: RolesAnywhereConfig) -> None:
         create_session(mute, sleep=lambda _: None)
     assert caught.value.retryable
     assert caught.value.endpoint == url
+
+
+@pytest.mark.parametrize(("scheme", "impatient"), [("http", "read"), ("https", "connect")])
+def test_each_timeout_is_its_own(config: RolesAnywhereConfig, scheme: str, impatient: str) -> None:
+    """A silent server costs the time-out of what it keeps waiting; a handshake is connecting."""
+    timeouts: dict[str, Any] = {"connect_timeout": 20, "read_timeout": 20}
+    timeouts[f"{impatient}_timeout"] = 0.05
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(TransportError, match="timed out"):
+            create_session(replace(config, endpoint_url=url, max_attempts=1, **timeouts))
+    assert time.monotonic() - began < 10
+
+
+def test_no_name_of_a_host(config: RolesAnywhereConfig) -> None:
+    """A Region that is too long for a name in DNS is as one that is not there."""
+    long = "x" * 64
+    arns = {
+        name: getattr(config, name).replace("eu-west-1", f"{long}-west-1")
+        for name in ("trust_anchor_arn", "profile_arn")
+    }
+    with pytest.raises(TransportError, match=f"{long}-west-1"):
+        create_session(
+            replace(config, **arns, region=None, endpoint_url=None), sleep=lambda _: None
+        )
 
 
 def test_an_error_without_words_is_named(

@@ -322,6 +322,14 @@ def test_max_attempts(attempts: int) -> None:
     assert len(driver.requests) == attempts
 
 
+def test_attempts_without_end() -> None:
+    """The thousands of a long outage are like those before them."""
+    driver = Driver(replace(CONFIG, max_attempts=1100))
+    with pytest.raises(ServiceUnavailableError):
+        driver.run([DOWN] * 1100)
+    assert len(driver.requests) == 1100
+
+
 def test_once_is_one_request() -> None:
     """Where nobody waits, what fails is not tried again, however it failed."""
     driver = Driver()
@@ -503,11 +511,22 @@ def test_the_clock_is_left_alone(reply: Reply) -> None:
     assert driver.clock.offset == 0
 
 
-def test_an_outage_does_not_correct_the_clock() -> None:
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_outage_does_not_correct_the_clock(status: int) -> None:
     """The Date of an answer that may come from a proxy is not believed."""
     driver = Driver()
-    driver.run([reply_of(503, {}, date=NOW + timedelta(hours=1)), GOOD])
+    driver.run([reply_of(status, {}, date=NOW + timedelta(hours=1)), GOOD])
     assert driver.clock.offset == 0
+
+
+@pytest.mark.parametrize("header", ["x-amzn-requestid", "x-amzn-errortype"])
+def test_either_header_shows_who_answered(header: str) -> None:
+    """The Date of an answer that has one of the service's own headers is the service's."""
+    theirs = NOW + timedelta(minutes=10)
+    date = format_datetime(theirs, usegmt=True)
+    driver = Driver()
+    driver.run([HTTPResponse(403, {header: "AccessDeniedException", "date": date}, b""), GOOD])
+    assert driver.clock.offset == 600
 
 
 # -------------------------------------------------------------------------------------- the answer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
-from botocore.retries.standard import ThrottledRetryableChecker
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 from botocore.session import Session
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -155,6 +155,7 @@ def test_every_known_text_gives_its_entry() -> None:
         (502, "", ServiceUnavailableError),
         (503, "ServiceUnavailableException", ServiceUnavailableError),
         (400, "ServiceUnavailableException", ServiceUnavailableError),
+        (408, "", ServiceUnavailableError),
         (301, "", ServiceUnavailableError),
         (418, "Teapot", ServiceError),
     ],
@@ -190,6 +191,15 @@ def test_botocores_throttling_codes_are_ours() -> None:
     """Whatever botocore takes as throttling is throttling here."""
     for code in vars(ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]:
         assert type(refusal(400, {"x-amzn-errortype": code})) is ThrottlingError, code
+
+
+def test_botocores_transient_errors_are_retryable_here() -> None:
+    """So is whatever botocore takes for a fault that may pass."""
+    theirs = vars(TransientRetryableChecker)
+    for code in theirs["_TRANSIENT_ERROR_CODES"]:
+        assert refusal(400, {"x-amzn-errortype": code}).retryable, code
+    for status in theirs["_TRANSIENT_STATUS_CODES"]:
+        assert refusal(status, {}).retryable, status
 
 
 @pytest.mark.parametrize(
@@ -254,12 +264,16 @@ def test_answers_that_are_not_the_services(body: bytes, says: str) -> None:
         b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"',
         b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}',
         b'\xef\xbb\xbf\n [{"secretAccessKey":"hunter2"}',
+        '{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}'.encode("utf-16"),
+        b")]}'," + b'{"credentialSet":[{"credentials":{"secretAccessKey":"hunter2"}}]}',
+        b"<Token>hunter2" + b"x" * 3000 + b"</Token><AccessKeyId>A</AccessKeyId>",
     ],
-    ids=["cut", "whole", "list"],
+    ids=["cut", "whole", "list", "utf-16", "prefix", "xml"],
 )
 def test_credentials_under_a_wrong_status_are_not_shown(body: bytes) -> None:
-    """JSON that came with an error's status is never quoted: it may hold credentials."""
+    """What came with an error's status is not quoted where it may hold credentials."""
     error = refusal(500, {}, body)
+    assert "hunter2" not in str(error)
     assert error.service_message == "no message"
     assert b"hunter2" not in pickle.dumps(error)
 

@@ -294,14 +294,18 @@ class AsyncSession(botocore.session.Session):
         """None, in time."""
 
 
-def test_sources_that_cannot_be(config: RolesAnywhereConfig) -> None:
+def test_sources_that_cannot_be(
+    config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Something else than a session, a session without Region or without credentials."""
     with pytest.raises(ConfigurationError, match=r"takes a RolesAnywhereConfig.*not str"):
         assume_role("app", role_arn=OTHER)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not AsyncSession"):
         assume_role(AsyncSession(), role_arn=OTHER)
-    with pytest.raises(ConfigurationError, match="needs a Region"):
+    with pytest.raises(ConfigurationError, match=r"needs a Region.*set AWS_DEFAULT_REGION"):
         assume_role(boto3.Session("AKIA", "secret"), role_arn=OTHER)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert assume_role(boto3.Session("AKIA", "secret"), role_arn=OTHER).region_name == "eu-west-1"
     empty = botocore.session.Session()
     session = assume_role(empty, role_arn=OTHER, region_name="eu-west-1")
     with pytest.raises(ConfigurationError, match="no credentials of its own"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
@@ -14,10 +14,13 @@ from moto import mock_aws
 
 from rolesanywhere_auth import (
     RolesAnywhereConfig,
+    RolesAnywhereCredentials,
     RolesAnywhereProvider,
     boto3_session,
     botocore_session,
+    create_session,
 )
+from rolesanywhere_auth.errors import ConfigurationError
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
 from rolesanywhere_auth.testing.fronts.moto import moto_service, register
 
@@ -85,6 +88,27 @@ def test_region_falls_back_to_the_trust_anchors(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
     assert botocore_session(config).get_config_variable("region") == "us-east-2"
     assert boto3_session(config, region_name="eu-north-1").region_name == "eu-north-1"
+
+
+@pytest.mark.parametrize("make", [boto3_session, botocore_session])
+def test_missing_profile_is_named(
+    make: Callable[..., object], config: RolesAnywhereConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile that is nowhere is an error of ours, as at a sign-in, with the place to look."""
+    with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
+        make(config, profile_name="gone")
+    monkeypatch.setenv("AWS_PROFILE", "gone")
+    with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS_PROFILE"):
+        make(config)
+
+
+@pytest.mark.parametrize("make", [create_session, RolesAnywhereCredentials, RolesAnywhereProvider])
+def test_boto3_session_as_settings_is_named(
+    make: Callable[..., object], config: RolesAnywhereConfig
+) -> None:
+    """A session of boto3 where one of botocore belongs is told at once, with the other way in."""
+    with pytest.raises(ConfigurationError, match=r"not boto3.session.Session; .*boto3_session"):
+        make(config, session=boto3.Session())
 
 
 def test_user_agent_names_the_library(config: RolesAnywhereConfig) -> None:

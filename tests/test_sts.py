@@ -253,6 +253,8 @@ def test_useless_answers(body: bytes) -> None:
         (429, "", ThrottlingError, True),
         (503, "ServiceUnavailable", ServiceUnavailableError, True),
         (302, "", ServiceUnavailableError, True),
+        (408, "", ServiceUnavailableError, True),
+        (400, "RequestTimeout", ServiceUnavailableError, True),
     ],
 )
 def test_refusals(status: int, code: str, kind: type[ServiceError], retryable: bool) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -240,6 +241,33 @@ def test_missing_services_section_is_named(config_file: Callable[[str], None]) -
 
     with pytest.raises(ConfigurationError, match=r"\[services gone\]"):
         transport.resolve_endpoint(config(), botocore.session.Session())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("services = dev\n[services dev]\nrolesanywhere = https://h\n", r"\[services dev\].*below"),
+        ("services =\n  rolesanywhere = https://h\n", r"no \[services .*rolesanywhere"),
+        ("endpoint_url =\n  rolesanywhere = https://h\n", "must be a str"),
+    ],
+)
+def test_misplaced_endpoint_is_named(
+    text: str, says: str, config_file: Callable[[str], None]
+) -> None:
+    """A URL on the wrong level of the AWS config file is told, with where it belongs."""
+    config_file(f"[default]\n{text}")
+
+    with pytest.raises(ConfigurationError, match=says):
+        transport.resolve_endpoint(config(), botocore.session.Session())
+
+
+def test_empty_services_section_says_nothing(config_file: Callable[[str], None]) -> None:
+    """A service without settings leaves the rule of the Region's partition."""
+    config_file("[default]\nservices = dev\n[services dev]\nrolesanywhere =\nother = 1\n")
+
+    ours = transport.resolve_endpoint(config(), botocore.session.Session())
+
+    assert ours == "https://rolesanywhere.eu-west-1.amazonaws.com"
 
 
 def test_missing_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,12 +607,15 @@ def test_silent_server_times_out(
 
     In the handshake it is the one for connecting.
     """
-    settings: Any = {f"{impatient}_timeout": 0.05, "verify": tls_server[1]}
+    settings: Any = {"connect_timeout": 20, "read_timeout": 20, "verify": tls_server[1]}
+    settings[f"{impatient}_timeout"] = 0.05
+    began = time.monotonic()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(TransportError, match=r"(?i)timed? ?out|timeout") as caught:
             exchange_once(config(endpoint_url=url, **settings), session)
     assert caught.value.retryable
+    assert time.monotonic() - began < 10
 
 
 def test_dropped_connection_can_be_retried(session: botocore.session.Session) -> None:
@@ -683,14 +714,53 @@ def test_proxy_password_is_masked(session: botocore.session.Session) -> None:
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_half_a_proxy_password_is_masked(session: botocore.session.Session) -> None:
-    """A slash in a password ends the host for urllib3, which shows what it took for that."""
-    proxy = f"http://user:hunter2/@127.0.0.1:{closed_port()}"
-    settings = config(endpoint_url="http://service.example", proxies={"http": proxy})
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:hunter2/@127.0.0.1:1",
+        "http://user:12/hunter2@127.0.0.1:1",
+        "user:12/hunter2@127.0.0.1:1",
+        "//user:12?hunter2@127.0.0.1:1",
+        "https://user:12#hunter2@127.0.0.1:1",
+        "http://user:[hunter2@127.0.0.1:1",
+        "http://:hunter2",
+        "http://127.0.0.1:0/hunter2",
+        "http://user:hunter2-%C3%A9@127.0.0.1:1",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("source", ["configuration", "environment"])
+def test_malformed_proxy_is_not_shown(
+    proxy: str,
+    scheme: str,
+    source: str,
+    session: botocore.session.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A password with a bare slash is refused before any request; neither half is in error or log.
 
-    with pytest.raises(TransportError, match="Failed to parse") as caught:
-        exchange_once(settings, session)
-    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    botocore would take the first half for host and port, and show the second.
+    """
+    caplog.set_level(logging.DEBUG)
+    settings: dict[str, Any] = {}
+    if source == "configuration":
+        settings["proxies"] = {scheme: proxy}
+    else:
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+
+    with pytest.raises(ConfigurationError, match="%2F for /") as caught:
+        exchange_once(config(endpoint_url=f"{scheme}://service.example", **settings), session)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://u:a%2Fb@h:3128", "u:p@h:3128", "h", "//h:1", "https://[::1]:3128/", "http://u:a@b@h"],
+)
+def test_wellformed_proxies(proxy: str) -> None:
+    """Every form that botocore takes is one."""
+    assert transport.is_proxy(proxy)
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
@@ -703,6 +773,14 @@ def test_ca_bundle_that_is_no_path_is_not_shown(
     with pytest.raises(ConfigurationError, match="not shown") as caught:
         exchange_once(config(endpoint_url="https://127.0.0.1:1"), botocore.session.Session())
     assert "c2VjcmV0" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nested_ca_bundle_is_named(config_file: Callable[[str], None]) -> None:
+    """Settings below ca_bundle are no path."""
+    config_file("[default]\nca_bundle =\n  path = /etc/ca.pem\n")
+
+    with pytest.raises(ConfigurationError, match="ca_bundle in the profile"):
+        exchange_once(config(endpoint_url="https://127.0.0.1:1"), botocore.session.Session())
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "~no-such-user/ca.pem"], ids=["long", "home"])

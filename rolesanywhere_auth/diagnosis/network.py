@@ -30,7 +30,7 @@ from rolesanywhere_auth.errors import ConfigurationError, TransportError
 from rolesanywhere_auth.exchange import MAX_SKEW, HTTPResponse, http_date
 from rolesanywhere_auth.refusals import excerpt, one_line
 from rolesanywhere_auth.signing import SERVICE, HTTPRequest
-from rolesanywhere_auth.transport import USER_AGENT, Transport, proxies_for
+from rolesanywhere_auth.transport import PROXY_FORM, USER_AGENT, Transport, is_proxy, proxies_for
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -64,18 +64,12 @@ def look_at_proxy(case: Case) -> Finding:
     """Whether there is one, and whether it lets this host through."""
     configuration = ProxyConfiguration(proxies_for(case.config, case.endpoint))
     proxy = configuration.proxy_url_for(case.endpoint)
-    if proxy is None:
+    if not proxy:
         return passed("none is set for this endpoint")
-    try:
-        place = wire.place_of(proxy)
-        case.proxy, case.proxy_headers = proxy, configuration.proxy_headers_for(proxy)
-    except ValueError:  # its text may be a part of the password
-        return failure(
-            f"the proxy's URL ({_origin(case)}) cannot be read",
-            "write http://USER:PASSWORD@HOST:PORT, and in user and password %2F for /, %23 for #, "
-            "%3F for ?, %40 for @, and so on",
-        )
-    return _through(case, proxy, place)
+    if not is_proxy(proxy):  # its text may be a part of the password
+        return failure(f"the proxy's URL ({_origin(case)}) cannot be read", PROXY_FORM)
+    case.proxy, case.proxy_headers = proxy, configuration.proxy_headers_for(proxy)
+    return _through(case, proxy, wire.place_of(proxy))
 
 
 def _through(case: Case, proxy: str, place: wire.Place) -> Finding:

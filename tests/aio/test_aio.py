@@ -411,6 +411,8 @@ def test_settings_of_a_profile(
     assert session.get_config_variable("region") == "us-west-2"
     with pytest.raises(Exception, match="FIPS"):
         run(run_credentials(session))
+    with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
+        aiobotocore_session(config, profile_name="gone")
 
 
 def run_credentials(session: RolesAnywhereAioSession) -> Callable[[], Awaitable[Any]]:

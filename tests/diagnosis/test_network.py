@@ -131,6 +131,7 @@ def test_login_of_a_proxy_by_tls_is_for_its_eyes_alone(bench: Bench) -> None:
     [
         "http://user:proxy/password@127.0.0.1:1",
         "http://user:proxy#password@127.0.0.1:1",
+        "http://user:12/password@127.0.0.1:1",
         "http://user:proxy-password-\u00e9@127.0.0.1:1",
         "http://127.0.0.1:99999",
         "http://[::1",
@@ -146,6 +147,19 @@ def test_malformed_url_of_a_proxy(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     assert found.status == "fail"
     assert found.evidence == "the proxy's URL (HTTPS_PROXY) cannot be read"
     assert "%2F for /" in found.fix
+
+
+def test_empty_url_of_a_proxy(bench: Bench) -> None:
+    """It is no proxy, as for a sign-in."""
+    config = bench.config(
+        endpoint_url=bench.emulator.https_endpoint_url,
+        verify=bench.emulator.ca_bundle,
+        proxies={"https": ""},
+    )
+
+    found = walked(config)["proxy"]
+
+    assert found.evidence == "none is set for this endpoint"
 
 
 def test_refusal_of_a_proxy_is_one_line(bench: Bench) -> None:
