@@ -14,6 +14,7 @@ from benchmarks.table import Budget
 SECTIONS = {
     "import": ("startup.imports", 15, 3),
     "start": ("startup.starts", 15, 3),
+    "client": ("startup.clients", 15, 3),
     "createsession": ("createsession.create_sessions", 60, 3),
     "hotpath": ("hotpath.hot_path", 40, 3),
     "memory": ("memory.memory", 7, 3),

@@ -53,6 +53,14 @@ print(time.perf_counter_ns() - begin)
 _BOTOCORE = "from botocore.credentials import RefreshableCredentials"
 
 
+_FIRST_CLIENT = """
+import time
+begin = time.perf_counter_ns()
+session.client({service!r})
+print(time.perf_counter_ns() - begin)
+"""
+
+
 def programs(found: Stage, key_type: str, *, endpoint: bool, client: bool) -> dict[str, str]:
     """One program per contender that ends with first credentials, or with the client too."""
     ours, peer = (_OURS_SESSION, _PEER_SESSION) if client else (_OURS, _PEER)
@@ -127,6 +135,25 @@ def _counts(found: Stage, key_type: str) -> Budget:
     }
     print(section(f"The same in instructions: {what}", samples, unit="M instr.", base=PEER))
     return budget(f"{what}, instructions / peer", ratios(samples, OURS, PEER), None)
+
+
+def _first_client(found: Stage, source: str) -> float:
+    """Milliseconds that *source*, which prints nanoseconds, has counted."""
+    return int(found.run(source)[0]) / 1e6
+
+
+def clients(found: Stage, *, rounds: int) -> list[Budget]:
+    """Print what a session takes for its first client alone, by service; no budget."""
+    ours = _OURS_SESSION.format(arguments=found.config_arguments("ec-p256"))
+    for service in ("s3", "sts", "dynamodb", "ec2"):
+        end = _FIRST_CLIENT.format(service=service)
+        contenders = {
+            OURS: partial(_first_client, found, ours + end),
+            STATIC: partial(_first_client, found, _STATIC + end),
+        }
+        samples = measure(contenders, rounds=rounds)
+        print(section(f"First client of a session, {service}", samples, unit="ms", base=STATIC))
+    return []
 
 
 def starts(found: Stage, *, rounds: int) -> list[Budget]:
