@@ -240,6 +240,35 @@ def test_demo_runs(command: list[str]) -> None:
     assert steps == [str(number) for number in range(1, 9)]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AWS_DEFAULT_REGION": "us-west-2", "AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_PROFILE": "no-such-profile", "AWS_USE_DUALSTACK_ENDPOINT": "true"},
+    ],
+    ids=["environment", "profile"],
+)
+def test_demo_runs_whatever_the_settings_of_the_machine(
+    command: list[str], settings: dict[str, str]
+) -> None:
+    """Region, profile, FIPS and dual-stack of whoever runs the demo mean their own AWS."""
+    done = subprocess.run(
+        [*command, "demo"], capture_output=True, text=True, check=False, env=os.environ | settings
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_demo_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are back when the demo is over."""
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    before = dict(os.environ)
+
+    with demo._no_settings():
+        assert "AWS_REGION" not in os.environ
+    assert dict(os.environ) == before
+
+
 def test_demo_fails_when_something_is_wrong() -> None:
     """A call that fails, no renewal, and a refusal that does not come: each ends the demo."""
 
