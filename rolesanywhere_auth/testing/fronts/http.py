@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import selectors
 import socket
 import ssl
@@ -231,8 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
         if coding:
             raise _unreadable(f"Transfer-Encoding {coding} is not known; send chunked or a length.")
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise _unreadable(f"Content-Length must be a number, not {length!r}.")
+        if not re.fullmatch(r"[0-9]{1,19}", length):
+            raise _unreadable(f"Content-Length must be a number, not {length[:40]!r}.")
         _check_size(int(length))
         body = self.rfile.read(int(length))
         if len(body) < int(length):
