@@ -70,6 +70,9 @@ class Emulator(Making):
         host_names: Other names or addresses by which clients reach *host*.
         state_file: Keep resources, subjects and roles in this file: read at the start,
             written after every change and at the end. Not moto's state.
+
+    Raises:
+        ValueError: *region* or *account_id* could not stand in an ARN.
     """
 
     def __init__(

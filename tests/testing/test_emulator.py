@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -249,6 +250,20 @@ def test_region_and_account_are_adjustable(create_session, now):
     assert setup.trust_anchor_arn.startswith(prefix)
     assert setup.role_arn == "arn:aws-us-gov:iam::999988887777:role/app"
     assert session["assumedRoleUser"]["arn"].startswith("arn:aws-us-gov:sts::999988887777:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"account_id": 111122223333}, "account_id must be a text of 12 digits, not 111122223333"),
+        ({"account_id": "1111-2222-3333"}, "12 digits, not '1111-2222-3333'"),
+        ({"region": "Europe (Ireland)"}, "such as eu-west-1, not 'Europe"),
+    ],
+)
+def test_place_that_no_arn_can_have_is_refused(arguments, text):
+    """It is noticed at once, and not by refusals of whatever is made there."""
+    with pytest.raises(ValueError, match=re.escape(text)):
+        Emulator(**arguments)
 
 
 def test_two_setups_do_not_disturb_each_other(emulator, create_session):
