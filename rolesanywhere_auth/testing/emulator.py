@@ -313,7 +313,7 @@ class Emulator(Making):
 
     @property
     def sessions(self) -> list[IssuedSession]:
-        """The sessions that were vended, oldest first, without their secrets."""
+        """The sessions that were vended, the last 10,000, oldest first, without their secrets."""
         return list(self._service.state.sessions)
 
     def inject(self, *answers: Fault) -> None:
