@@ -242,7 +242,7 @@ class Emulator(Making):
         """moto's services over HTTP, Roles Anywhere among them.
 
         Raises:
-            RuntimeError: The emulator was made without ``aws=True``.
+            RuntimeError: The emulator was made without ``aws=True``, or does not run.
         """
         port = int(self._moto_or_error().endpoint_url.rpartition(":")[2])
         return self._listening.url("http", port)
@@ -255,8 +255,12 @@ class Emulator(Making):
         return self._fronts[scheme]
 
     def _moto_or_error(self) -> MotoServer:
+        self._front("http")
         if self._moto is None:
-            raise RuntimeError("There is no AWS behind this emulator; start an Emulator(aws=True).")
+            raise RuntimeError(
+                "There is no AWS behind this emulator; start an Emulator(aws=True), or, with "
+                "pytest, override the fixture rolesanywhere_emulator_aws in conftest.py."
+            )
         return self._moto
 
     # Time, faults, and what happened

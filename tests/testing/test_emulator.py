@@ -168,8 +168,10 @@ def test_without_aws_there_is_no_aws(emulator):
     for name in ("client", "enforcing_iam"):
         with pytest.raises(RuntimeError, match="aws=True"):
             getattr(emulator, name)(*["s3"] * (name == "client"))
-    with pytest.raises(RuntimeError, match="aws=True"):
+    with pytest.raises(RuntimeError, match=r"aws=True.* rolesanywhere_emulator_aws"):
         emulator.aws_endpoint_url  # noqa: B018
+    with pytest.raises(RuntimeError, match="does not run"):
+        Emulator(aws=True).aws_endpoint_url  # noqa: B018
 
 
 def test_missing_moto_names_the_extra(monkeypatch):
