@@ -88,6 +88,15 @@ def test_default_role_trusts_any_anchor_of_the_account(emulator, create_session)
     assert create_session(emulator.set_up(role_arn=role)).status == 201
 
 
+def test_empty_trust_policy_is_not_the_default_one(emulator, create_session):
+    """A role trusts nobody when its policy has no statement."""
+    setup = emulator.set_up(role_arn=emulator.create_role("nobody", trust_policy={}))
+
+    status, _, text = create_session(setup).refusal
+    assert status == 501
+    assert "the policy has no Statement" in text
+
+
 def test_setups_do_not_share_files(emulator):
     """Two set-ups have files of their own."""
     first, second = emulator.set_up(), emulator.set_up()
