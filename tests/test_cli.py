@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def test_as_a_process(emulator: Emulator, command: list[str]) -> None:
     )
 
     assert json.loads(done.stdout)["Version"] == 1
+
+
+def test_interrupted_command_says_nothing(emulator: Emulator, command: list[str]) -> None:
+    """Ctrl-C while the service takes its time ends in 130, without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        running = subprocess.Popen(
+            [*command, *flags(emulator.set_up()), "--endpoint", endpoint],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with server.accept()[0] as connection:
+            assert connection.recv(1)
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=30)
+
+    assert (running.returncode, said) == (130, (b"", b""))
 
 
 def test_reader_that_hangs_up(emulator: Emulator, command: list[str]) -> None:
