@@ -127,7 +127,7 @@ class Emulator(Making):
         """Listen, on free ports of 127.0.0.1 unless others were given.
 
         Raises:
-            RuntimeError: It runs already.
+            RuntimeError: It runs already, or another one with ``aws=True`` does.
             OSError: A port is taken, or the state file cannot be read.
             ConfigurationError: The state file does not hold a state.
         """

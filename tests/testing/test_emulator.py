@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -193,18 +194,38 @@ def test_missing_moto_names_the_extra(monkeypatch):
     assert caught.value.extra == "testing"
 
 
-def test_failed_start_leaves_nothing_open(monkeypatch):
+def test_failed_start_leaves_nothing_open():
     """If moto cannot start, the ports are closed and the emulator can start again."""
-    emulator = Emulator(aws=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        emulator = Emulator(aws=True, aws_port=port)
 
-    def broken(stack):
-        raise OSError("no port")
+        with pytest.raises(OSError, match=f"cannot listen on port {port} of 127.0.0.1"):
+            emulator.start()
+        with pytest.raises(RuntimeError, match="does not run"):
+            emulator.endpoint_url  # noqa: B018
+    with emulator:
+        assert emulator.aws_endpoint_url.endswith(str(port))
 
-    monkeypatch.setattr(emulator, "_moto_server", broken)
-    with pytest.raises(OSError, match="no port"):
-        emulator.start()
-    with pytest.raises(RuntimeError, match="does not run"):
-        emulator.endpoint_url  # noqa: B018
+
+def test_second_emulator_with_aws_is_refused(create_session, now):
+    """It would empty the first one's AWS; the first one goes on."""
+    with Emulator(aws=True, clock=lambda: now) as first:
+        setup = first.set_up()
+
+        with pytest.raises(RuntimeError, match=r"Another Emulator\(aws=True\)"):
+            Emulator(aws=True).start()
+
+        assert create_session(setup).status == 201
+
+        def work() -> bytes:
+            with Emulator(aws=True) as own:
+                return own.set_up().role_arn.encode()
+
+        with children_of(work) as answers:  # which has a moto of its own
+            assert answers == [b"arn:aws:iam::111122223333:role/app"]
+    with Emulator(aws=True):
+        pass
 
 
 def test_clock_advances_and_clear_sets_it_back():

@@ -82,6 +82,14 @@ class HTTPFront:
         self._server.server_close()
 
 
+def cannot_listen(host: str, port: int, error: OSError) -> OSError:
+    """What is raised where the system's *error* names neither address nor port."""
+    return OSError(
+        f"cannot listen on port {port} of {host}: {error.strerror or error}; "
+        "choose another port, or 0 for a free one"
+    )
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A benchmark may open many connections at once; the default of 5 would refuse some.
