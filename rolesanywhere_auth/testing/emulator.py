@@ -356,11 +356,17 @@ class Emulator(Making):
         aws_secret_access_key: str | None = None,
         aws_session_token: str | None = None,
     ) -> Any:
-        """An unmodified boto3 client for moto; without keys it is the administrator's."""
+        """An unmodified boto3 client for moto; without keys it is the administrator's.
+
+        Raises:
+            ValueError: Only a part of the keys is given.
+        """
         moto = self._moto_or_error()
         keys: tuple[str, str, str | None] = (*moto.administrator, None)
         if aws_access_key_id is not None and aws_secret_access_key is not None:
             keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        elif aws_access_key_id or aws_secret_access_key or aws_session_token:
+            raise ValueError("give aws_access_key_id and aws_secret_access_key, or no key at all")
         return self._clients.make(service_name, moto.endpoint_url, keys)
 
     def enforcing_iam(self) -> contextlib.AbstractContextManager[None]:

@@ -208,6 +208,14 @@ def test_failed_start_leaves_nothing_open():
         assert emulator.aws_endpoint_url.endswith(str(port))
 
 
+@pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
+def test_half_a_key_is_not_the_administrators(name):
+    """A client that lacks a key may not become one that may do everything."""
+    with Emulator(aws=True) as emulator:
+        with pytest.raises(ValueError, match="or no key at all"):
+            emulator.client("sts", **{f"aws_{name}": "x"})
+
+
 def test_second_emulator_with_aws_is_refused(create_session, now):
     """It would empty the first one's AWS; the first one goes on."""
     with Emulator(aws=True, clock=lambda: now) as first:
