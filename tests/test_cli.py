@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def test_as_a_process(emulator: Emulator, command: list[str]) -> None:
     )
 
     assert json.loads(done.stdout)["Version"] == 1
+
+
+def test_interrupted_command_says_nothing(emulator: Emulator, command: list[str]) -> None:
+    """Ctrl-C while the service takes its time ends in 130, without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        running = subprocess.Popen(
+            [*command, *flags(emulator.set_up()), "--endpoint", endpoint],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with server.accept()[0] as connection:
+            assert connection.recv(1)
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=30)
+
+    assert (running.returncode, said) == (130, (b"", b""))
 
 
 def test_reader_that_hangs_up(emulator: Emulator, command: list[str]) -> None:
@@ -241,8 +260,17 @@ def test_what_stands_behind_an_unknown_flag_is_not_shown(
 
 
 def test_demo_runs(command: list[str]) -> None:
-    """The demo ends in 0, and what it prints on stdout is the whole story."""
-    done = subprocess.run([*command, "demo"], capture_output=True, text=True, check=False)
+    """It ends in 0 and tells the whole story on stdout, whatever AWS settings the machine has."""
+    settings = {
+        "AWS_DEFAULT_REGION": "us-west-2",
+        "AWS_PROFILE": "no-such-profile",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    }
+
+    done = subprocess.run(
+        [*command, "demo"], capture_output=True, text=True, check=False, env=os.environ | settings
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     for text in (
@@ -260,6 +288,16 @@ def test_demo_runs(command: list[str]) -> None:
     assert int(calls) >= 8 * 5
     steps = re.findall(r"^(\d)\. ", done.stdout, re.MULTILINE)
     assert steps == [str(number) for number in range(1, 9)]
+
+
+def test_demo_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are back when the demo is over."""
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    before = dict(os.environ)
+
+    with demo._no_settings():
+        assert "AWS_REGION" not in os.environ
+    assert dict(os.environ) == before
 
 
 def test_demo_fails_when_something_is_wrong() -> None:

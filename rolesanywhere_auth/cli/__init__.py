@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 after one line about the error on standard error;
-        wrong arguments end in 2, after one such line, too.
+        wrong arguments end in 2, after one such line, too, and Ctrl-C in 130.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     known = parser(given[0] if given else None)
@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
         return 1
+    except KeyboardInterrupt:
+        return 130  # as in shells and the AWS CLI
     return status
 
 

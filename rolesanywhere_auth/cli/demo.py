@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -80,9 +81,23 @@ def run(options: argparse.Namespace) -> int:
         )
     from rolesanywhere_auth.testing import Emulator
 
-    with Emulator(aws=True) as emulator, emulator.enforcing_iam():
+    with _no_settings(), Emulator(aws=True) as emulator, emulator.enforcing_iam():
         _play(emulator)
     return 0
+
+
+@contextlib.contextmanager
+def _no_settings() -> Iterator[None]:
+    """No AWS settings of this machine, such as another Region or FIPS, within the block."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _play(emulator: Emulator) -> None:

@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolesanywhere_auth.testing.fronts.http import Answering, HTTPFront
+from rolesanywhere_auth.testing.fronts.http import Answering, HTTPFront, cannot_listen
 from rolesanywhere_auth.testing.fronts.tls import server_context
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - not bound here
@@ -75,7 +75,4 @@ class Listening:
         try:
             return HTTPFront(answering, tls=tls, host=self.host, port=port)
         except OSError as error:
-            raise OSError(
-                f"cannot listen on port {port} of {self.host}: {error.strerror or error}; "
-                "choose another port, or 0 for a free one"
-            ) from error
+            raise cannot_listen(self.host, port, error) from error

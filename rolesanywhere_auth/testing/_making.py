@@ -62,9 +62,11 @@ class Making:
             ValueError: *max_session_duration* is out of these bounds.
         """
         check_role_duration(max_session_duration)
-        document = trust_policy or least_privilege_trust_policy(
-            region=self.region, account_id=self.account_id, trust_anchor_arn=trust_anchor_arn
-        )
+        document = trust_policy
+        if document is None:
+            document = least_privilege_trust_policy(
+                region=self.region, account_id=self.account_id, trust_anchor_arn=trust_anchor_arn
+            )
         if self._directory is None:
             return create_role(
                 self.client("iam"),

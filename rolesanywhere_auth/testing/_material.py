@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -52,15 +52,15 @@ def generate_key(key_type: LeafKeyType) -> Any:
         ValueError: *key_type* is none of the names.
         RuntimeError: ML-DSA, with a `cryptography` that has none.
     """
+    if key_type not in get_args(LeafKeyType):
+        raise ValueError(f"unknown key type {key_type!r}; see LeafKeyType for the names")
     if key_type in _CURVES:
         return ec.generate_private_key(_CURVES[key_type])
     if key_type.startswith("rsa-"):
         return rsa.generate_private_key(65537, int(key_type[4:]))
     if key_type == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    if key_type.startswith("ml-dsa-"):
-        return _generate_ml_dsa(key_type[7:])
-    raise ValueError(f"unknown key type {key_type!r}; see KeyType for the names")
+    return _generate_ml_dsa(key_type.removeprefix("ml-dsa-"))
 
 
 def _generate_ml_dsa(strength: str) -> Any:

@@ -100,7 +100,10 @@ class CertificateAuthority:
         ca = cls.__new__(cls)
         ca._now, ca._above, ca._revoked = now, (), {}
         ca.certificate = x509.load_pem_x509_certificate(certificate_pem)
-        ca._key = serialization.load_pem_private_key(private_key_pem, password=None)
+        try:
+            ca._key = serialization.load_pem_private_key(private_key_pem, password=None)
+        except TypeError as error:
+            raise ValueError(f"the CA's private key cannot be read: {error}") from error
         if ca._key.public_key() != ca.certificate.public_key():
             subject = ca.certificate.subject.rfc4514_string()
             raise ValueError(f"the private key is not that of the CA certificate {subject!r}")
@@ -290,8 +293,11 @@ class CertificateAuthority:
     def _validity(
         self, start: datetime | None, end: datetime | None, lifetime: timedelta
     ) -> tuple[datetime, datetime]:
-        """*start* and *end*, or their defaults; a lone *start* counts on, a lone *end* back."""
-        now = self._now()
+        """*start* and *end*, or their defaults; a lone *start* counts on, a lone *end* back.
+
+        Without a time zone they are UTC, as `cryptography` has it.
+        """
+        now, start, end = self._now(), _utc(start), _utc(end)
         if start is None:
             start = now - _DAY if end is None or end > now - _DAY else end - lifetime
         if end is None:
@@ -333,6 +339,12 @@ class CertificateAuthority:
         builder = builder.issuer_name(issuer)
         builder = builder.add_extension(authority_key_id(key), critical=False)
         return builder.sign(key, signing_hash(key, hash_algorithm))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=timezone.utc)
 
 
 def _subject(

@@ -70,6 +70,9 @@ class Emulator(Making):
         host_names: Other names or addresses by which clients reach *host*.
         state_file: Keep resources, subjects and roles in this file: read at the start,
             written after every change and at the end. Not moto's state.
+
+    Raises:
+        ValueError: *region* or *account_id* could not stand in an ARN.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class Emulator(Making):
         """Listen, on free ports of 127.0.0.1 unless others were given.
 
         Raises:
-            RuntimeError: It runs already.
+            RuntimeError: It runs already, or another one with ``aws=True`` does.
             OSError: A port is taken, or the state file cannot be read.
             ConfigurationError: The state file does not hold a state.
         """
@@ -239,7 +242,7 @@ class Emulator(Making):
         """moto's services over HTTP, Roles Anywhere among them.
 
         Raises:
-            RuntimeError: The emulator was made without ``aws=True``.
+            RuntimeError: The emulator was made without ``aws=True``, or does not run.
         """
         port = int(self._moto_or_error().endpoint_url.rpartition(":")[2])
         return self._listening.url("http", port)
@@ -252,8 +255,12 @@ class Emulator(Making):
         return self._fronts[scheme]
 
     def _moto_or_error(self) -> MotoServer:
+        self._front("http")
         if self._moto is None:
-            raise RuntimeError("There is no AWS behind this emulator; start an Emulator(aws=True).")
+            raise RuntimeError(
+                "There is no AWS behind this emulator; start an Emulator(aws=True), or, with "
+                "pytest, override the fixture rolesanywhere_emulator_aws in conftest.py."
+            )
         return self._moto
 
     # Time, faults, and what happened
@@ -310,7 +317,7 @@ class Emulator(Making):
 
     @property
     def sessions(self) -> list[IssuedSession]:
-        """The sessions that were vended, oldest first, without their secrets."""
+        """The sessions that were vended, the last 10,000, oldest first, without their secrets."""
         return list(self._service.state.sessions)
 
     def inject(self, *answers: Fault) -> None:
@@ -349,11 +356,17 @@ class Emulator(Making):
         aws_secret_access_key: str | None = None,
         aws_session_token: str | None = None,
     ) -> Any:
-        """An unmodified boto3 client for moto; without keys it is the administrator's."""
+        """An unmodified boto3 client for moto; without keys it is the administrator's.
+
+        Raises:
+            ValueError: Only a part of the keys is given.
+        """
         moto = self._moto_or_error()
         keys: tuple[str, str, str | None] = (*moto.administrator, None)
         if aws_access_key_id is not None and aws_secret_access_key is not None:
             keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        elif aws_access_key_id or aws_secret_access_key or aws_session_token:
+            raise ValueError("give aws_access_key_id and aws_secret_access_key, or no key at all")
         return self._clients.make(service_name, moto.endpoint_url, keys)
 
     def enforcing_iam(self) -> contextlib.AbstractContextManager[None]:

@@ -82,14 +82,15 @@ class Gate:
             )
             body = json.dumps({"message": text}).encode()
             return RawAnswer(421, (("Content-Type", "application/json"),), body)
-        found = fragment(Snapshot.of(self._service))
-        tag = f'"{hashlib.sha256(found.encode()).hexdigest()[:32]}"'
+        # JSON may name half of a surrogate pair, which UTF-8 does not have.
+        body = fragment(Snapshot.of(self._service)).encode(errors="backslashreplace")
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         if request.path == "/":
-            return RawAnswer(200, _HEADERS, document(found, tag=tag).encode())
+            return RawAnswer(200, _HEADERS, document(body.decode(), tag=tag).encode())
         headers = (*_HEADERS, ("ETag", tag))
         if request.header("If-None-Match") == tag:
             return RawAnswer(304, headers, b"")
-        return RawAnswer(200, headers, found.encode())
+        return RawAnswer(200, headers, body)
 
 
 def host_name(host: str) -> str:

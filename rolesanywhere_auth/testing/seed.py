@@ -22,6 +22,7 @@ from rolesanywhere_auth.testing._leaf import LeafFiles, write_private
 from rolesanywhere_auth.testing._seed_shape import Seed, check_seed, read_seed
 from rolesanywhere_auth.testing._workshop import call
 from rolesanywhere_auth.testing.authority import CertificateAuthority
+from rolesanywhere_auth.testing.service.policy import unrepeated
 from rolesanywhere_auth.testing.service.state import CRL, Profile, TrustAnchor, arn_of
 
 if TYPE_CHECKING:
@@ -272,9 +273,11 @@ class _Gardener:
         if not isinstance(given, str):
             return given
         try:
-            found: dict[str, Any] = json.loads(self._text(given))
+            found: dict[str, Any] = json.loads(self._text(given), object_pairs_hook=unrepeated)
         except ValueError as error:
-            raise ConfigurationError(f"{self._seed.folder / given} is no JSON: {error}") from None
+            raise ConfigurationError(
+                f"{self._seed.folder / given} is no JSON policy: {error}"
+            ) from None
         return found
 
     def _text(self, path: str) -> str:

@@ -151,6 +151,18 @@ def test_kinds_of_keys(ca: CertificateAuthority, key_type: Any, shown: str) -> N
     )
 
 
+def test_an_encrypted_ca_key_is_not_loaded(ca: CertificateAuthority) -> None:
+    """The error is the one that is promised, and says what the key is."""
+    key = serialization.load_pem_private_key(ca.private_key_pem.encode(), password=None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    with pytest.raises(ValueError, match=r"CA's private key cannot be read: .* encrypted"):
+        CertificateAuthority.load(ca.certificate_pem.encode(), encrypted)
+
+
 @pytest.mark.parametrize("strength", [44, 65, 87])
 def test_ml_dsa(strength: int) -> None:
     """ML-DSA keys serve for CAs and leaves; the signature is ML-DSA's."""
@@ -172,10 +184,25 @@ def test_ml_dsa_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
         CertificateAuthority(key_type="ml-dsa-44")
 
 
-def test_an_unknown_kind_of_key_is_refused(ca: CertificateAuthority) -> None:
+@pytest.mark.parametrize("name", ["ec-p225", "rsa-", "rsa-2O48", "ml-dsa-43"])
+def test_an_unknown_kind_of_key_is_refused(ca: CertificateAuthority, name: Any) -> None:
     """A typing error is named."""
-    with pytest.raises(ValueError, match="unknown key type 'ec-p225'"):
-        ca.issue(key_type="ec-p225")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"unknown key type '{name}'"):
+        ca.issue(key_type=name)
+
+
+@pytest.mark.parametrize("which", [{"not_valid_after"}, {"not_valid_before"}])
+def test_a_moment_without_time_zone_is_in_utc(ca: CertificateAuthority, which: set[str]) -> None:
+    """As for `cryptography`, for leaves and CAs, whichever end is given."""
+    moments = {name: NOW.replace(tzinfo=None) for name in which}
+    made = (ca.issue(**moments), ca.intermediate(**moments))  # type: ignore[arg-type]
+
+    for certificate in (each.certificate for each in made):
+        ends = {
+            "not_valid_before": certificate.not_valid_before_utc,
+            "not_valid_after": certificate.not_valid_after_utc,
+        }
+        assert {ends[name] for name in which} == {NOW}
 
 
 def test_the_names_of_keys() -> None:

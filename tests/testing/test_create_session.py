@@ -475,6 +475,7 @@ def test_leaf_out_of_its_time_is_refused(emulator, create_session, authority, fl
         403,
         "AccessDeniedException",
     )
+    assert emulator.events[-1].refused_by.name == "leaf"
 
 
 @pytest.mark.conformance(

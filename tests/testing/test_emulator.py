@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -87,6 +89,15 @@ def test_default_role_trusts_any_anchor_of_the_account(emulator, create_session)
     assert create_session(emulator.set_up(role_arn=role)).status == 201
 
 
+def test_empty_trust_policy_is_not_the_default_one(emulator, create_session):
+    """A role trusts nobody when its policy has no statement."""
+    setup = emulator.set_up(role_arn=emulator.create_role("nobody", trust_policy={}))
+
+    status, _, text = create_session(setup).refusal
+    assert status == 501
+    assert "the policy has no Statement" in text
+
+
 def test_setups_do_not_share_files(emulator):
     """Two set-ups have files of their own."""
     first, second = emulator.set_up(), emulator.set_up()
@@ -167,8 +178,10 @@ def test_without_aws_there_is_no_aws(emulator):
     for name in ("client", "enforcing_iam"):
         with pytest.raises(RuntimeError, match="aws=True"):
             getattr(emulator, name)(*["s3"] * (name == "client"))
-    with pytest.raises(RuntimeError, match="aws=True"):
+    with pytest.raises(RuntimeError, match=r"aws=True.* rolesanywhere_emulator_aws"):
         emulator.aws_endpoint_url  # noqa: B018
+    with pytest.raises(RuntimeError, match="does not run"):
+        Emulator(aws=True).aws_endpoint_url  # noqa: B018
 
 
 def test_missing_moto_names_the_extra(monkeypatch):
@@ -181,18 +194,46 @@ def test_missing_moto_names_the_extra(monkeypatch):
     assert caught.value.extra == "testing"
 
 
-def test_failed_start_leaves_nothing_open(monkeypatch):
+def test_failed_start_leaves_nothing_open():
     """If moto cannot start, the ports are closed and the emulator can start again."""
-    emulator = Emulator(aws=True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        emulator = Emulator(aws=True, aws_port=port)
 
-    def broken(stack):
-        raise OSError("no port")
+        with pytest.raises(OSError, match=f"cannot listen on port {port} of 127.0.0.1"):
+            emulator.start()
+        with pytest.raises(RuntimeError, match="does not run"):
+            emulator.endpoint_url  # noqa: B018
+    with emulator:
+        assert emulator.aws_endpoint_url.endswith(str(port))
 
-    monkeypatch.setattr(emulator, "_moto_server", broken)
-    with pytest.raises(OSError, match="no port"):
-        emulator.start()
-    with pytest.raises(RuntimeError, match="does not run"):
-        emulator.endpoint_url  # noqa: B018
+
+@pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
+def test_half_a_key_is_not_the_administrators(name):
+    """A client that lacks a key may not become one that may do everything."""
+    with Emulator(aws=True) as emulator:
+        with pytest.raises(ValueError, match="or no key at all"):
+            emulator.client("sts", **{f"aws_{name}": "x"})
+
+
+def test_second_emulator_with_aws_is_refused(create_session, now):
+    """It would empty the first one's AWS; the first one goes on."""
+    with Emulator(aws=True, clock=lambda: now) as first:
+        setup = first.set_up()
+
+        with pytest.raises(RuntimeError, match=r"Another Emulator\(aws=True\)"):
+            Emulator(aws=True).start()
+
+        assert create_session(setup).status == 201
+
+        def work() -> bytes:
+            with Emulator(aws=True) as own:
+                return own.set_up().role_arn.encode()
+
+        with children_of(work) as answers:  # which has a moto of its own
+            assert answers == [b"arn:aws:iam::111122223333:role/app"]
+    with Emulator(aws=True):
+        pass
 
 
 def test_clock_advances_and_clear_sets_it_back():
@@ -249,6 +290,20 @@ def test_region_and_account_are_adjustable(create_session, now):
     assert setup.trust_anchor_arn.startswith(prefix)
     assert setup.role_arn == "arn:aws-us-gov:iam::999988887777:role/app"
     assert session["assumedRoleUser"]["arn"].startswith("arn:aws-us-gov:sts::999988887777:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"account_id": 111122223333}, "account_id must be a text of 12 digits, not 111122223333"),
+        ({"account_id": "1111-2222-3333"}, "12 digits, not '1111-2222-3333'"),
+        ({"region": "Europe (Ireland)"}, "such as eu-west-1, not 'Europe"),
+    ],
+)
+def test_place_that_no_arn_can_have_is_refused(arguments, text):
+    """It is noticed at once, and not by refusals of whatever is made there."""
+    with pytest.raises(ValueError, match=re.escape(text)):
+        Emulator(**arguments)
 
 
 def test_two_setups_do_not_disturb_each_other(emulator, create_session):

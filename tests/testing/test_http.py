@@ -120,6 +120,7 @@ def test_chunks_may_end_with_the_connection(emulator):
         (b"Transfer-Encoding: gzip", 400, "Transfer-Encoding gzip"),
         (b"Content-Length: many", 400, "Content-Length must be a number"),
         (b"Content-Length: -1", 400, "Content-Length must be a number"),
+        (b"Content-Length: " + b"9" * 5000, 400, "Content-Length must be a number"),
         (b"Content-Length: 99999999999", 413, "4194304 are allowed"),
         (b"Content-Length: 10", 400, "ends after 2 of 10 bytes"),
     ],

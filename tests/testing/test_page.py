@@ -193,6 +193,23 @@ def test_text_of_strangers_is_only_text(emulator, create_session, now, where):
     assert "<script>alert(1)</script>" in found.text
 
 
+@pytest.mark.parametrize("path", ["/", FRAGMENT])
+def test_half_a_surrogate_pair_leaves_the_page_alive(emulator, path):
+    """A request of anybody may name one in JSON; the page shows it in ASCII."""
+    where = urlsplit(emulator.endpoint_url).netloc
+    connection = http.client.HTTPConnection(where, timeout=10)
+    body = rb'{"name": "x", "roleArns": ["arn:aws:iam::111122223333:role/\ud800"]}'
+    connection.request("POST", "/profiles", body=body)
+    assert connection.getresponse().read()
+
+    connection.request("GET", path)
+    found = connection.getresponse()
+
+    assert found.status == 200
+    assert rb"role/\ud800" in found.read()
+    connection.close()
+
+
 def test_no_secret_is_on_it(emulator, create_session):
     """The keys that were given out are not there."""
     setup = emulator.set_up()

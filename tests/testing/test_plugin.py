@@ -43,6 +43,21 @@ def test_fixtures_sign_in(pytester):
     result.assert_outcomes(passed=3)
 
 
+def test_one_test_may_stop_the_emulator(pytester):
+    """A test that wants a service that is gone does not take it from those that follow."""
+    pytester.makepyfile(
+        """
+        def test_gone(rolesanywhere_emulator):
+            rolesanywhere_emulator.stop()
+
+        def test_session(rolesanywhere_session):
+            assert rolesanywhere_session.get_credentials().token
+        """
+    )
+
+    pytester.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=2)
+
+
 def test_plugin_costs_nothing_unless_used(pytester):
     """A suite that asks for no fixture loads no AWS library."""
     pytester.makepyfile(

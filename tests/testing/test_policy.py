@@ -360,6 +360,22 @@ def test_a_malformed_document_says_where(document: Any, words: str) -> None:
     assert not isinstance(raised.value, UnsupportedPolicyError)
 
 
+@pytest.mark.conformance("trust policy", source="IAM/troubleshoot_policies + choice")
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"Statement": [], "Statement": []}', "Statement"),
+        ('{"Statement": {"Effect": "Deny", "Effect": "Allow"}}', "Effect"),
+        ('{"Statement": {"Condition": {"Null": {"a": "true"}, "Null": {}}}}', "Null"),
+        ('{"Statement": {"Condition": {"StringLike": {"b": "1", "b": "*"}}}}', "b"),
+    ],
+)
+def test_a_name_twice_in_one_object_is_refused(text: str, name: str) -> None:
+    """An element may stand once (the guide); that operators and keys may as well is ours."""
+    with pytest.raises(PolicyError, match=f"'{name}' stands more than once"):
+        allowed(text)
+
+
 # Not…
 
 

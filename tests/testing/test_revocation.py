@@ -140,6 +140,14 @@ def test_what_is_no_crl_is_invalid(data: bytes) -> None:
     assert (raised.value.code, raised.value.message) == ("ValidationException", message)
 
 
+def test_words_before_the_pem_are_skipped() -> None:
+    """Tools that print a list for people leave the PEM below, as with certificates."""
+    authority = CertificateAuthority("app")
+    authority.revoke(7)
+    text = "Certificate Revocation List (CRL):\n    Version 2 (0x1)\n" + authority.crl_pem()
+    assert [entry.serial_number for entry in revocation.load_crl(text.encode())] == [7]
+
+
 def test_list_with_an_unreadable_issuer_is_invalid() -> None:
     """The issuer is read late; it must not fail at the next CreateSession."""
     data = CertificateAuthority("app").crl_der()

@@ -68,6 +68,7 @@ def folder(tmp_path):
     (tmp_path / "corp-next.pem").write_text(CertificateAuthority("Next").certificate_pem)
     (tmp_path / "corp.crl").write_bytes(corp.crl_der())
     (tmp_path / "trust.json").write_text('{"Version": "2012-10-17", "Statement": []}')
+    (tmp_path / "twice.json").write_text('{"Statement": {"Effect": "Deny", "Effect": "Allow"}}')
     (tmp_path / "seed.yaml").write_text(YAML)
     return tmp_path
 
@@ -305,6 +306,7 @@ def test_malformed_seed_is_refused_with_its_place(content, text, tmp_path):
             "such a leaf takes no uris",
         ),
         ({"roles": [{"name": "a", "trust_policy": "corp.pem"}]}, "corp.pem is no JSON"),
+        ({"roles": [{"name": "a", "policy": "twice.json"}]}, "'Effect' stands more than once"),
     ],
 )
 def test_seed_that_does_not_fit_together(content, text, emulator, folder):

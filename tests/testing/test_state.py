@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 
-from rolesanywhere_auth.testing.service.state import State, camel, partition_of
+from rolesanywhere_auth.testing.service.state import IssuedSession, State, camel, partition_of
 
 
 @pytest.mark.conformance("every operation", source="model")
@@ -48,3 +50,15 @@ def test_shelves_are_apart_and_forgotten_together():
     assert state.shelf("111122223333", "eu-west-2") is not shelf
     state.clear()
     assert state.shelf("111122223333", "eu-west-1") is not shelf
+
+
+def test_old_sessions_are_let_go():
+    """An emulator that runs for long keeps the last 10,000 sessions, as it does events."""
+    state = State()
+    moment = datetime(2026, 5, 4, tzinfo=timezone.utc)
+    for number in range(10_002):
+        session = IssuedSession(str(number), "arn", "arn", "CN=app", {}, expiration=moment)
+        state.sessions.append(session)
+
+    kept = [session.access_key_id for session in state.sessions]
+    assert (kept[0], kept[-1], len(kept)) == ("2", "10001", 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import selectors
 import socket
 import ssl
@@ -79,6 +80,14 @@ class HTTPFront:
         self._ended.close()
         self._server.close_connections()
         self._server.server_close()
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> OSError:
+    """What is raised where the system's *error* names neither address nor port."""
+    return OSError(
+        f"cannot listen on port {port} of {host}: {error.strerror or error}; "
+        "choose another port, or 0 for a free one"
+    )
 
 
 class _Server(ThreadingHTTPServer):
@@ -231,8 +240,8 @@ class _Handler(BaseHTTPRequestHandler):
         if coding:
             raise _unreadable(f"Transfer-Encoding {coding} is not known; send chunked or a length.")
         length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise _unreadable(f"Content-Length must be a number, not {length!r}.")
+        if not re.fullmatch(r"[0-9]{1,19}", length):
+            raise _unreadable(f"Content-Length must be a number, not {length[:40]!r}.")
         _check_size(int(length))
         body = self.rfile.read(int(length))
         if len(body) < int(length):

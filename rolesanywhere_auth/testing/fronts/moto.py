@@ -53,6 +53,14 @@ _HOSTS = (
 MotoAnswer = tuple[int, dict[str, str], bytes]
 
 
+class _AddOn(types.ModuleType):
+    """What moto imports as ``moto.rolesanywhere``, and in which process it was made."""
+
+    def __init__(self) -> None:
+        super().__init__(_MODULE)
+        self.process = os.getpid()
+
+
 class Registration:
     """The add-on in moto; use it as a context manager or call `unregister`."""
 
@@ -61,7 +69,7 @@ class Registration:
         self._pattern = (_NAME, re.compile(_HOSTS))
         self._before = sys.modules.get(_MODULE)
         backend_index.backend_url_patterns.insert(0, self._pattern)
-        module = types.ModuleType(_MODULE)
+        module = _AddOn()
         module.__dict__[f"{_NAME}_backends"] = BackendDict(_backend_class(service), _NAME)
         sys.modules[_MODULE] = module
         self._enforcement = Enforcement()
@@ -90,6 +98,12 @@ def register(service: Service) -> Registration:
     service's state.
     """
     return Registration(service)
+
+
+def is_registered() -> bool:
+    """Whether a registration of this process, and not of its parent, is in force."""
+    found = sys.modules.get(_MODULE)
+    return isinstance(found, _AddOn) and found.process == os.getpid()
 
 
 class MotoDirectory:

@@ -7,11 +7,17 @@ import contextlib
 import http.client
 import json
 import logging
+import socket
 from collections.abc import Iterator
 
 from moto.server import ThreadedMotoServer
 
-from rolesanywhere_auth.testing.fronts.moto import create_administrator, register
+from rolesanywhere_auth.testing.fronts.http import cannot_listen
+from rolesanywhere_auth.testing.fronts.moto import (
+    create_administrator,
+    is_registered,
+    register,
+)
 from rolesanywhere_auth.testing.service.core import Service
 
 
@@ -35,9 +41,10 @@ class MotoServer:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
+        self._service = service
         self._account_id = account_id
         self._region = region
-        self._registration = register(service)
+        self._address = (host, port)
         self._server = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
         self._logger = logging.getLogger("werkzeug")
         self._level = logging.NOTSET
@@ -50,7 +57,19 @@ class MotoServer:
         return f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Start with an empty AWS and an administrator in it."""
+        """Start with an empty AWS and an administrator in it.
+
+        Raises:
+            OSError: The port is taken, or the address is not this machine's.
+            RuntimeError: moto answers for another emulator in this process.
+        """
+        if is_registered():
+            raise RuntimeError(
+                "Another Emulator(aws=True) or moto_backend() runs in this process, and moto has "
+                "one state for all of them: stop that one first, or use it."
+            )
+        self._check_address()
+        self._registration = register(self._service)
         # werkzeug prints a line for each request unless a level is set.
         self._level = self._logger.level
         self._logger.setLevel(max(self._level, logging.WARNING))
@@ -68,6 +87,15 @@ class MotoServer:
         """Empty every service of moto; the administrator gets new keys."""
         self._post("/moto-api/reset", b"")
         self.administrator = create_administrator(self._account_id, region=self._region)
+
+    def _check_address(self) -> None:
+        # moto would wait for ever for its thread, which such an error ends.
+        host, port = self._address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            socket.create_server(self._address, family=family).close()
+        except OSError as error:
+            raise cannot_listen(host, port, error) from error
 
     @contextlib.contextmanager
     def enforcing_iam(self) -> Iterator[None]:

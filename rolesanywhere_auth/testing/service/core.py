@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -41,6 +42,9 @@ class Service:
         quotas: refuse calls above AWS's quotas of calls a second.
         wait: waits for an event, so many seconds at most.
         limits: the quotas of each account and Region; by default AWS's.
+
+    Raises:
+        ValueError: *region* or *account_id* could not stand in an ARN.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Service:
         wait: Wait = threading.Event.wait,
         limits: Limits | None = None,
     ) -> None:
+        _check_place(region, account_id)
         self._clock = clock
         self._random = random
         self.state = State()
@@ -187,6 +192,13 @@ class Service:
 
     def _new_id(self) -> str:
         return str(uuid.UUID(bytes=self._random(16), version=4))
+
+
+def _check_place(region: str, account_id: str) -> None:
+    if not re.fullmatch(r"[a-z0-9-]+", region):
+        raise ValueError(f"region must be a Region's name, such as eu-west-1, not {region!r}")
+    if not isinstance(account_id, str) or not re.fullmatch(r"[0-9]{12}", account_id):
+        raise ValueError(f"account_id must be a text of 12 digits, not {account_id!r}")
 
 
 def _dressed(answer: RawAnswer, now: datetime, request_id: str) -> RawAnswer:

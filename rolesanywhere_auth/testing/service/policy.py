@@ -38,7 +38,7 @@ from rolesanywhere_auth.testing.service.wildcards import (
 )
 
 __all__ = ["SERVICE", "Decision", "Layer", "PolicyError", "UnsupportedPolicyError"]
-__all__ += ["allows", "check_permissions", "permits"]
+__all__ += ["allows", "check_permissions", "permits", "unrepeated"]
 
 SERVICE = "rolesanywhere.amazonaws.com"
 
@@ -183,6 +183,21 @@ def check_permissions(document: Document) -> None:
     _read(document, _PERMISSION)
 
 
+def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a policy, for a JSON reader, which would take the last of two with one name.
+
+    Raises:
+        PolicyError: A name stands twice: a condition would be lost (IAM User Guide,
+            troubleshoot_policies, for elements).
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise PolicyError(f"{repeated!r} stands more than once in one object of the policy")
+    return found
+
+
 def _read_layer(layer: Layer) -> list[_Statement]:
     many = len(layer.documents) > 1
     found: list[_Statement] = []
@@ -246,7 +261,9 @@ def _misses(listed: _Listed) -> str:
 def _read(document: Document, elements: set[str], *, prefix: str = "") -> list[_Statement]:
     if isinstance(document, str):
         try:
-            document = json.loads(document)
+            document = json.loads(document, object_pairs_hook=unrepeated)
+        except PolicyError:
+            raise
         except (ValueError, RecursionError) as error:
             raise PolicyError(f"the policy is not JSON: {error}") from error
     if not isinstance(document, Mapping):

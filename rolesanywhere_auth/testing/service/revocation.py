@@ -24,7 +24,7 @@ from rolesanywhere_auth.testing.service.wire import access_denied, invalid
 
 
 def load_crl(data: bytes) -> x509.CertificateRevocationList:
-    """Read a CRL, PEM or DER.
+    """Read a CRL, PEM or DER; before the PEM may stand what ``openssl crl -text`` writes.
 
     A weak hash is refused, like those of certificates; so are critical extensions
     that are not known here, and lists that mean something else than "these
@@ -35,7 +35,7 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
     Raises:
         Refusal: A ``ValidationException``, text ours.
     """
-    pem = data.lstrip().startswith(b"-----BEGIN")
+    pem = b"-----BEGIN X509 CRL-----" in data
     try:
         crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
         _ = crl.issuer  # read when first asked for

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from cryptography import x509
 
 from rolesanywhere_auth.testing.service.wire import not_found
 
+_LIMIT = 10_000
 _PARTITIONS = (
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
@@ -189,7 +191,7 @@ class State:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.sessions: list[IssuedSession] = []
+        self.sessions: deque[IssuedSession] = deque(maxlen=_LIMIT)
         self._shelves: dict[tuple[str, str], Shelf] = {}
 
     def shelf(self, account_id: str, region: str) -> Shelf:

@@ -74,8 +74,10 @@ def find_path(
     count. The order of *intermediates* does not matter, nor do strangers among them.
     An authority key identifier that contradicts a candidate excludes it.
 
+    Whether the leaf is fit and within its validity is `check_leaf`'s business.
+
     Raises:
-        Refusal: No valid path at the time *at*, or the leaf is not valid then.
+        Refusal: No valid path at the time *at*.
     """
     reason = UntrustedError(
         f"no way up to an anchor: the issuer is {name_text(leaf.issuer)}, and the chain that was "
@@ -88,7 +90,6 @@ def find_path(
         except UntrustedError as error:
             reason = error
         else:
-            _check_validity(leaf, at)
             return path
     raise access_denied("Untrusted signing certificate") from (
         reason if reason is not flaws[0] else flaws[-1]
