@@ -28,8 +28,8 @@ from pyhanko_certvalidator.policy_decl import (
     RevocationCheckingRule,
 )
 
+from rolesanywhere_auth._x509 import read_certificate
 from rolesanywhere_auth.testing.service import revocation, trust
-from rolesanywhere_auth.testing.service.algorithms import UNREADABLE, readable
 from rolesanywhere_auth.testing.service.wire import Refusal
 
 ACCEPTED = "accepted"
@@ -42,11 +42,11 @@ def ours(chain: Chain) -> str:
         anchors = trust.load_anchor_bundle(bundle)
         crls = [revocation.load_crl(crl.public_bytes(Encoding.DER)) for crl in chain.crls]
         for certificate in (chain.leaf, *chain.sent):
-            readable(certificate)
+            read_certificate(certificate.public_bytes(Encoding.DER), extensions=True)
         path = trust.find_path(chain.leaf, chain.sent, anchors, at=chain.at)
         trust.check_leaf(chain.leaf, at=chain.at)
         revocation.check_revocation(path, crls, at=chain.at, anchors=anchors)
-    except UNREADABLE as error:
+    except ValueError as error:
         return f"unreadable: {error}"
     except Refusal as refusal:
         return f"{refusal.message}: {refusal.__cause__}"

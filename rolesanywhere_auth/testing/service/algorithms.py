@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which certificates can be read, and which keys and signatures the service takes.
+"""Which keys and signatures the service takes.
 
 Source: user guide, pages "authentication" and "trust-model" (RSA, EC, ML-DSA;
 SHA-256 or stronger). That EC means P-256, P-384 and P-521 is ours: AWS does not
@@ -22,27 +22,6 @@ KeyKind = Literal["RSA", "ECDSA", "MLDSA"]
 # works on a cryptography that has no classes for them.
 _ML_DSA_OIDS = frozenset(f"2.16.840.1.101.3.4.3.{number}" for number in (17, 18, 19))
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
-
-
-UNREADABLE = (
-    ValueError,
-    KeyError,  # a string type that ASN.1 does not have: in names, up to cryptography 45 or so
-    TypeError,  # a BIT STRING as the value of an attribute that is none
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
-"""What `cryptography` raises for DER that it cannot read."""
-
-
-def readable(certificate: x509.Certificate) -> x509.Certificate:
-    """The *certificate*, after a look into all of it that is otherwise read late.
-
-    Raises:
-        ValueError: Or another error of `UNREADABLE`.
-    """
-    _ = (certificate.subject, certificate.issuer, certificate.extensions)
-    return certificate
 
 
 class UnusableKeyError(Exception):

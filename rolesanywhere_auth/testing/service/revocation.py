@@ -16,7 +16,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
-from rolesanywhere_auth.testing.service.algorithms import UNREADABLE, has_strong_signature
+from rolesanywhere_auth._x509 import read_crl
+from rolesanywhere_auth.testing.service.algorithms import has_strong_signature
 from rolesanywhere_auth.testing.service.extensions import extension_of
 from rolesanywhere_auth.testing.service.names import same_name
 from rolesanywhere_auth.testing.service.trust import UntrustedError, name_text
@@ -35,14 +36,12 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
     Raises:
         Refusal: A ``ValidationException``, text ours.
     """
-    pem = b"-----BEGIN X509 CRL-----" in data
     try:
-        crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
-        _ = crl.issuer  # read when first asked for
-        point = extension_of(crl, x509.IssuingDistributionPoint)
-        unknown = sorted(set(_unknown_critical(crl)))
-    except UNREADABLE as error:
+        crl = read_crl(data)
+    except ValueError as error:
         raise invalid("crlData is not a certificate revocation list in PEM or DER") from error
+    point = extension_of(crl, x509.IssuingDistributionPoint)
+    unknown = sorted(set(_unknown_critical(crl)))
     if not has_strong_signature(crl):
         raise invalid("crlData must be signed with SHA-256 or stronger")
     if extension_of(crl, x509.DeltaCRLIndicator) is not None:

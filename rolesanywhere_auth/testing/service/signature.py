@@ -25,11 +25,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
+from rolesanywhere_auth._x509 import read_certificate
 from rolesanywhere_auth.testing.service.algorithms import (
-    UNREADABLE,
     UnusableKeyError,
     key_kind,
-    readable,
 )
 from rolesanywhere_auth.testing.service.wire import Reason, Request, access_denied
 
@@ -172,8 +171,8 @@ def _authorization(value: str) -> _Authorization:
 def _certificate(text: str, header: str) -> x509.Certificate:
     try:
         der = base64.b64decode(text.strip(), validate=True)
-        return readable(x509.load_der_x509_certificate(der))
-    except UNREADABLE as error:
+        return read_certificate(der, extensions=True)
+    except ValueError as error:
         raise access_denied(f"{header} is not a base64-encoded DER certificate") from error
 
 

@@ -26,14 +26,13 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
+from rolesanywhere_auth._x509 import read_bundle
 from rolesanywhere_auth.testing.service import certificate_policies
 from rolesanywhere_auth.testing.service.algorithms import (
-    UNREADABLE,
     UnusableKeyError,
     check_signature,
     has_strong_signature,
     key_kind,
-    readable,
 )
 from rolesanywhere_auth.testing.service.extensions import extension_of
 from rolesanywhere_auth.testing.service.name_constraints import NameConstraintError, check_names
@@ -263,8 +262,8 @@ def load_anchor_bundle(pem: str) -> tuple[x509.Certificate, ...]:
         Refusal: A ``ValidationException``.
     """
     try:
-        certificates = [readable(c) for c in x509.load_pem_x509_certificates(pem.encode())]
-    except UNREADABLE as error:
+        certificates = read_bundle(pem.encode())
+    except ValueError as error:
         raise invalid("x509CertificateData must be one or two certificates in PEM") from error
     if len(certificates) > MAX_ANCHORS:
         raise invalid(
@@ -273,7 +272,7 @@ def load_anchor_bundle(pem: str) -> tuple[x509.Certificate, ...]:
         )
     for certificate in certificates:
         check_anchor(certificate)
-    return tuple(certificates)
+    return certificates
 
 
 # Small questions about one certificate
