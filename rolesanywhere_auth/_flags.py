@@ -152,7 +152,7 @@ def _switch(text: str) -> bool:
     try:
         return values[text.lower()]
     except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
+        raise argparse.ArgumentTypeError("it is neither true nor false") from None
 
 
 def check_flags(options: argparse.Namespace) -> None:

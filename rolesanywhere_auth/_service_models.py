@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from botocore.loaders import ExtrasProcessor, JSONFileLoader, Loader, create_loa
 if TYPE_CHECKING:
     import botocore.session
 
+logger = logging.getLogger("rolesanywhere_auth.session")
+
 
 class JSONFiles(JSONFileLoader):
     """Reads ``.json`` and ``.json.gz`` into plain dicts."""
@@ -30,9 +32,10 @@ class JSONFiles(JSONFileLoader):
     def load_file(self, file_path: str) -> Any:
         """The content of the file, given without its ending; None if there is none."""
         for ending, unpacked in ((".json", bytes), (".json.gz", gzip.decompress)):
-            path = Path(f"{file_path}{ending}")
-            if path.is_file():
-                return json.loads(unpacked(path.read_bytes()))
+            path = f"{file_path}{ending}"
+            if os.path.isfile(path):  # noqa: PTH113 - False, too, where nobody may look
+                logger.debug("reading %s", path)
+                return json.loads(unpacked(Path(path).read_bytes()))
         return None
 
 
@@ -48,12 +51,16 @@ class ServiceModels(Loader):
     def __init__(self, data_path: Callable[[], str | None]) -> None:
         super().__init__(include_default_search_paths=False)
         self._data_path = data_path
-        self._loaded: dict[str, Any] = {}
+        self._folders: list[str] | None = None
+        self._loaded: dict[tuple[str, str, str | None], Any] = {}
 
-    @cached_property
+    @property
     def search_paths(self) -> list[str]:
         """Folders, the first that has a file wins; boto3 adds one of its own."""
-        return create_loader(self._data_path()).search_paths
+        # No cached_property: up to Python 3.11 it holds a lock, which a fork would leave locked.
+        if self._folders is None:
+            self._folders = create_loader(self._data_path()).search_paths
+        return self._folders
 
     def load_service_model(
         self, service_name: str, type_name: str, api_version: str | None = None
@@ -64,16 +71,17 @@ class ServiceModels(Loader):
             botocore.exceptions.UnknownServiceError: no service of that name has such a file.
             botocore.exceptions.DataNotFoundError: it has none of that version.
         """
-        newest = self._newest(service_name, type_name)
-        if newest is None:
-            # it knows all names, which its error shows
-            return super().load_service_model(service_name, type_name, api_version)
-        name = "/".join((service_name, api_version or newest, type_name))
-        if name not in self._loaded:
+        asked = (service_name, type_name, api_version)
+        if asked not in self._loaded:
+            newest = self._newest(service_name, type_name)
+            if newest is None:
+                # it knows all names, which its error shows
+                return super().load_service_model(service_name, type_name, api_version)
+            name = "/".join((service_name, api_version or newest, type_name))
             model = self.load_data(name)
             ExtrasProcessor().process(model, self._extras(name))
-            self._loaded[name] = model
-        return self._loaded[name]
+            self._loaded[asked] = model
+        return self._loaded[asked]
 
     def _newest(self, service_name: str, type_name: str) -> str | None:
         """The newest version of *service_name* that has such a file."""
@@ -99,7 +107,7 @@ def _has_folder(path: str, name: str) -> bool:
     try:
         with os.scandir(path) as entries:
             return any(each.name == name and each.is_dir() for each in entries)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, or somebody else's
         return False
 
 

@@ -227,7 +227,7 @@ class RolesAnywhereAioSession(AioSession):  # type: ignore[misc]
         read_models_quickly(self)
         extra = f"rolesanywhere-auth/{__version__}"
         self.user_agent_extra: str = f"{self.user_agent_extra} {extra}".strip()
-        if region_name or not variable(self, "region"):
+        if not variable(self, "region") or region_name:
             self.set_config_variable("region", region_name or config.region)
 
     def __reduce__(self) -> tuple[Any, ...]:

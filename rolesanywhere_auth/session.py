@@ -68,7 +68,7 @@ def new_session(
     session = botocore.session.Session(profile=profile_name)
     name_library(session)
     read_models_quickly(session)
-    if region_name or not variable(session, "region"):
+    if not variable(session, "region") or region_name:
         session.set_config_variable("region", region_name or fallback)
     return session
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.configloader import load_config, raw_config_parse
@@ -65,9 +64,18 @@ class Settings:
             raise ProfileNotFound(profile=name)
         return profiles[name]
 
-    @cached_property
+    def __init__(self) -> None:
+        self._full_config: dict[str, Any] | None = None
+
+    @property
     def full_config(self) -> dict[str, Any]:
         """All of the config file, and the profiles of the credentials file."""
+        # No cached_property: up to Python 3.11 it holds a lock, which a fork would leave locked.
+        if self._full_config is None:
+            self._full_config = self._read()
+        return self._full_config
+
+    def _read(self) -> dict[str, Any]:
         try:
             config = load_config(self.get_config_variable("config_file"))
         except ConfigNotFound:

@@ -121,6 +121,8 @@ def is_proxy(url: str) -> bool:
     except ValueError:
         return False
     login = unquote(parts.netloc.rpartition("@")[0])
+    # urlsplit() drops line ends and tabs, and botocore then masks nothing
+    usable = usable and url.isprintable()
     return usable and login.isascii() and "@" not in parts.path + parts.query + parts.fragment
 
 

@@ -244,6 +244,8 @@ def test_version_and_usage(command: list[str]) -> None:
         (["--passphrse=hunter2"], "--passphrse"),
         (["-phunter2", "--x", "--x"], "-p, --x"),
         (["hunter2", "hunter2"], "2 values (not shown)"),
+        (["--private-kye", "-----BEGIN PRIVATE KEY-----\nhunter2=\n"], "--private-kye, 1 value"),
+        (["--a hunter2", "--HUNTER=hunter2"], "2 values (not shown)"),
     ],
 )
 @pytest.mark.parametrize("verb", ["serve", "doctor", "read-certificate-data"])
@@ -255,7 +257,21 @@ def test_what_stands_behind_an_unknown_flag_is_not_shown(
         cli.main([verb, "--certificate", "c.pem", *wrong])
 
     said = capsys.readouterr().err
-    assert f"unrecognized arguments: {shown} (see rolesanywhere-auth --help)\n" in said
+    assert f"rolesanywhere-auth: unrecognized arguments: {shown}" in said
+    assert said.endswith(" (see rolesanywhere-auth --help)\n")
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("wrong", [["--pkcs8-password", "hunter2", "serve"], ["hunter2"]])
+def test_what_stands_before_the_command_is_not_shown(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is what takes its place."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(wrong)
+
+    said = capsys.readouterr().err
+    assert said.startswith("rolesanywhere-auth: the command comes first; it is one of certificate,")
     assert "hunter2" not in said
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import boto3
-import botocore.session
 import pytest
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 from botocore.loaders import Loader, create_loader
+from children import children_of
 
 from rolesanywhere_auth import RolesAnywhereConfig, boto3_session, botocore_session
 from rolesanywhere_auth._service_models import ServiceModels
@@ -174,6 +176,7 @@ def test_environment_and_profile_name_the_folder(
         ("endpoints.json", "service-2", None),
         ("sts", "waiters-2", None),
         ("s3", "service-2", "1999-01-01"),
+        ("s3", "service-2", "9" * 300),
     ],
 )
 def test_errors_are_botocores(
@@ -189,14 +192,55 @@ def test_errors_are_botocores(
     assert str(ours.value) == str(theirs.value)
 
 
-def test_a_missing_profile_is_told_where_botocore_tells_it(config: RolesAnywhereConfig) -> None:
-    """Not when the session is made, which may be given its Region."""
-    session = botocore_session(config, region_name="eu-west-1", profile_name="nobody")
-    plain = botocore.session.Session(profile="nobody")
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError, OSError])
+def test_folders_where_nobody_may_look(
+    models: ServiceModels, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """``~/.aws/models`` of another user, after a program gave up its rights, is passed over."""
+    models.search_paths.insert(0, "/home/another/.aws/models")
+    scan = os.scandir
 
-    for each in (session, plain):
-        with pytest.raises(botocore.exceptions.ProfileNotFound, match="nobody"):
-            each.create_client("s3")
+    def scandir(path: str) -> Any:
+        if path.startswith("/home/another"):
+            raise error("not for you")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert models.load_service_model("sts", "service-2")["metadata"]["serviceId"] == "STS"
+
+
+def test_what_is_loaded_is_looked_for_once(
+    models: ServiceModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Further clients find it in memory, as with botocore."""
+    first = models.load_service_model("sts", "service-2", api_version=None)
+    monkeypatch.setattr(os, "scandir", None)
+
+    assert models.load_service_model("sts", "service-2") is first
+    assert models.load_service_model("sts", "service-2", None) is first
+
+
+def test_a_child_forked_while_settings_are_read() -> None:
+    """It reads its own: no lock is left to it that a thread of its parent's holds."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def data_path() -> None:
+        reading.set()
+        assert go_on.wait(30)
+
+    thread = threading.Thread(target=lambda: ServiceModels(data_path).search_paths)
+    thread.start()
+    assert reading.wait(30)
+
+    def child() -> bytes:
+        return ServiceModels(lambda: None).search_paths[-1].encode()
+
+    try:
+        with children_of(child) as answers:
+            assert answers == [Loader.BUILTIN_DATA_PATH.encode()]
+    finally:
+        go_on.set()
+        thread.join()
 
 
 def test_a_service_that_nobody_knows(config: RolesAnywhereConfig) -> None:

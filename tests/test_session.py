@@ -97,6 +97,8 @@ def test_missing_profile_is_named(
     """A profile that is nowhere is an error of ours, as at a sign-in, with the place to look."""
     with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
         make(config, profile_name="gone")
+    with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
+        make(config, profile_name="gone", region_name="eu-west-1")
     monkeypatch.setenv("AWS_PROFILE", "gone")
     with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS_PROFILE"):
         make(config)

@@ -726,6 +726,8 @@ def test_proxy_password_is_masked(session: botocore.session.Session) -> None:
         "http://:hunter2",
         "http://127.0.0.1:0/hunter2",
         "http://user:hunter2-%C3%A9@127.0.0.1:1",
+        "http://user:1\nhunter2@127.0.0.1:1",
+        "http://user:1\thunter2@127.0.0.1:1",
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])

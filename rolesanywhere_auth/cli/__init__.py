@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,6 +29,7 @@ _COMMANDS = {
     "version": "version",
 }
 """Each command and its module."""
+_FLAG = r"--[a-z][a-z0-9-]*(?=$|=)|-[A-Za-z]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong arguments end in 2, after one such line, too, and Ctrl-C in 130.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    known = parser(given[0] if given else None)
+    first = given[0] if given else "--help"
+    known = parser(first)
+    if first not in _COMMANDS and first not in {"-h", "--help", "--version"}:
+        # argparse would show it, or what stands behind a flag
+        known.error(f"the command comes first; it is one of {', '.join(_COMMANDS)}")
     options, unknown = known.parse_known_args(given)
     if unknown:
         known.error(_unrecognized(unknown))
@@ -89,16 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unrecognized(words: Sequence[str]) -> str:
-    """The flags among them; no values, as one may be a password."""
-    named = list(dict.fromkeys(_flag_alone(word) for word in words if word.startswith("-")))
-    values = sum(not word.startswith("-") for word in words)
+    """The flags among them; no values, as one may be a password, or a PEM with its dashes."""
+    flags = [found[0] for word in words if (found := re.match(_FLAG, word))]
+    values = len(words) - len(flags)
+    named = list(dict.fromkeys(flags))
     if values:
         named.append(f"{values} value{'s' * (values > 1)} (not shown)")
     return f"unrecognized arguments: {', '.join(named)}"
-
-
-def _flag_alone(word: str) -> str:
-    return word.partition("=")[0] if word.startswith("--") else word[:2]
 
 
 def fail(error: Exception) -> int:

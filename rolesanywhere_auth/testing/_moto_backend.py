@@ -33,7 +33,8 @@ def moto_backend(
             roles_anywhere = boto3.client("rolesanywhere", region_name="us-east-1")
 
     Enter it before ``mock_aws()``. Roles come from moto's IAM, and its STS knows the
-    sessions. moto is one per process, and so is this.
+    sessions. moto is one per process, and so is this: ``mock_aws()`` empties what an
+    `Emulator` with ``aws=True`` has there.
 
     Args:
         region: The Region of calls whose signature names none; the default is moto's.

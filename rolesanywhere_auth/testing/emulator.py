@@ -181,7 +181,7 @@ class Emulator(Making):
         self.stop()
 
     def __repr__(self) -> str:
-        where = self.endpoint_url if self._fronts else "not running"
+        where = self.endpoint_url if self.is_running else "not running"
         return f"<Emulator {self.account_id} {self.region} {where}>"
 
     def clear(self) -> None:
@@ -210,6 +210,11 @@ class Emulator(Making):
         return moto
 
     # Where it is
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it listens."""
+        return bool(self._fronts)
 
     @property
     def endpoint_url(self) -> str:

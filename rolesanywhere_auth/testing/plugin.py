@@ -6,7 +6,6 @@ Nothing is imported, started or changed unless a test asks for a fixture.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -38,8 +37,7 @@ def _rolesanywhere_running_emulator(
 @pytest.fixture
 def rolesanywhere_emulator(_rolesanywhere_running_emulator: Emulator) -> Iterator[Emulator]:
     """A running `Emulator` with nothing in it; one server for the whole test run."""
-    # It runs already, unless a test stopped it, to have a service that is gone.
-    with contextlib.suppress(RuntimeError):
+    if not _rolesanywhere_running_emulator.is_running:  # a test wanted a service that is gone
         _rolesanywhere_running_emulator.start()
     yield _rolesanywhere_running_emulator
     _rolesanywhere_running_emulator.clear()

@@ -413,6 +413,8 @@ def test_settings_of_a_profile(
         run(run_credentials(session))
     with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
         aiobotocore_session(config, profile_name="gone")
+    with pytest.raises(ConfigurationError, match=r"\(gone\).*AWS config"):
+        aiobotocore_session(config, region_name="eu-west-1", profile_name="gone")
 
 
 def run_credentials(session: RolesAnywhereAioSession) -> Callable[[], Awaitable[Any]]:

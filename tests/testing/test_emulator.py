@@ -16,6 +16,7 @@ import rolesanywhere_auth
 import rolesanywhere_auth.testing
 from rolesanywhere_auth.errors import MissingExtraError
 from rolesanywhere_auth.testing import CertificateAuthority, Emulator
+from rolesanywhere_auth.testing.fronts import moto_server
 
 
 def test_public_names_are_sorted_and_resolve():
@@ -206,6 +207,21 @@ def test_failed_start_leaves_nothing_open():
             emulator.endpoint_url  # noqa: B018
     with emulator:
         assert emulator.aws_endpoint_url.endswith(str(port))
+
+
+def test_start_that_fails_behind_moto_leaves_nothing_in_it(monkeypatch):
+    """Ctrl-C while moto is filled: the next emulator is no second one."""
+
+    def interrupted(account_id, *, region):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moto_server, "create_administrator", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Emulator(aws=True).start()
+
+    with Emulator(aws=True) as emulator:
+        assert emulator.set_up().role_arn
 
 
 @pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])

@@ -47,7 +47,6 @@ class MotoServer:
         self._address = (host, port)
         self._server = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
         self._logger = logging.getLogger("werkzeug")
-        self._level = logging.NOTSET
         self.administrator = ("", "")
 
     @property
@@ -69,19 +68,20 @@ class MotoServer:
                 "one state for all of them: stop that one first, or use it."
             )
         self._check_address()
-        self._registration = register(self._service)
-        # werkzeug prints a line for each request unless a level is set.
-        self._level = self._logger.level
-        self._logger.setLevel(max(self._level, logging.WARNING))
-        self._server.start()
-        self.reset()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(register(self._service))
+            # werkzeug prints a line for each request unless a level is set.
+            stack.callback(self._logger.setLevel, self._logger.level)
+            self._logger.setLevel(max(self._logger.level, logging.WARNING))
+            self._server.start()
+            stack.callback(self._server.stop)
+            self.reset()
+            stack.callback(self._post, "/moto-api/reset", b"")
+            self._running = stack.pop_all()
 
     def stop(self) -> None:
         """Stop, and leave moto as it was before."""
-        self._post("/moto-api/reset", b"")
-        self._server.stop()
-        self._registration.unregister()
-        self._logger.setLevel(self._level)
+        self._running.close()
 
     def reset(self) -> None:
         """Empty every service of moto; the administrator gets new keys."""
