@@ -39,5 +39,5 @@ def memory(found: Stage, *, rounds: int) -> list[Budget]:
         print(section(title, samples, unit="MiB"))
         extra = ratios(samples, OURS, PEER, minus=STATIC)
         what = f"memory over boto3 static, {WAYS[endpoint]} / peer's"
-        budgets.append(budget(what, extra, None if endpoint else 0.65))
+        budgets.append(budget(what, extra, 0.65))
     return budgets
