@@ -211,9 +211,10 @@ def open_contents(material: Material, *, passphrase: bytes | None) -> Contents:
         return Contents(material, (), (KeyBlock(kind, data),))
     if not data.strip():
         raise material.error("is empty.")
+    label = "PRIVATE KEY" if material.role == "private_key" else "CERTIFICATE"
     raise material.error(
         "neither PEM nor DER nor PKCS#12. PEM begins with a line such as "
-        "'-----BEGIN CERTIFICATE-----'; see whether the file is complete."
+        f"'-----BEGIN {label}-----'; see whether the file is complete."
     )
 
 

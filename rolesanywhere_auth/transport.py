@@ -170,9 +170,12 @@ class HTTPSessions:
         return kept[1]
 
 
-def _stamp(bundle: str) -> tuple[int, int, int]:
-    """Tells whether the file was changed."""
-    found = Path(bundle).stat()
+def _stamp(bundle: str) -> tuple[int, int, int] | None:
+    """Tells whether the file was changed; None if it was taken away just now."""
+    try:
+        found = Path(bundle).stat()
+    except OSError:  # reading it says what is wrong
+        return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -691,7 +691,7 @@ def test_unfit_intermediate(
     ("content", "expected"),
     [
         (b"", "is empty"),
-        (b"rubbish", "neither PEM nor DER"),
+        (b"rubbish", "neither PEM nor DER.*-----BEGIN CERTIFICATE-----"),
         (b"-----BEGIN CERTIFICATE-----\nMAA=\n", "lacks its -----END"),
         (b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "damaged or not DER"),
         (b"-----BEGIN CERTIFICATE-----\nM*A=\n-----END CERTIFICATE-----\n", "not base64"),

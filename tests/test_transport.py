@@ -812,6 +812,18 @@ def test_ca_bundle_without_certificates(
     assert not caught.value.retryable
 
 
+def test_ca_bundle_taken_away_while_it_is_looked_at(
+    tls_server: tuple[HTTPServer, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and the next it is gone: the same error, which names it."""
+    bundle = tmp_path / "gone.pem"
+    monkeypatch.setattr(transport, "verification", lambda *_: str(bundle))
+    url = url_of(tls_server[0], "https", "localhost")
+
+    with pytest.raises(ConfigurationError, match=r"gone\.pem cannot be used: No such file"):
+        exchange_once(config(endpoint_url=url, verify=bundle), botocore.session.Session())
+
+
 def test_broken_aws_config_is_named(config_file: Callable[[str], None]) -> None:
     """A config file that cannot be parsed is our error, with botocore's as its cause."""
     config_file("[profile\nbroken")
