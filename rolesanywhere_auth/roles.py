@@ -19,6 +19,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
 
 from rolesanywhere_auth import sts, transport
+from rolesanywhere_auth._texts import located
 from rolesanywhere_auth.config import RolesAnywhereConfig
 from rolesanywhere_auth.credentials import RolesAnywhereCredentials, snapshot_of
 from rolesanywhere_auth.errors import ConfigurationError, RolesAnywhereError
@@ -210,7 +211,10 @@ class AssumedRoleCredentials(RenewedCredentials):
     def _place(self) -> tuple[botocore.session.Session, str]:
         """Where STS is, by botocore's rules; a client knows, and is used for nothing else."""
         if self._session is None:
-            self._session = self._source.session()
+            try:
+                self._session = self._source.session()
+            except ConfigurationError as error:
+                raise located(error, where=f"{self.role.role_arn} cannot be assumed") from error
             self._session.set_config_variable("sts_regional_endpoints", "regional")
         if self._endpoint is None:
             client = self._session.create_client("sts", config=Config(signature_version=UNSIGNED))

@@ -122,7 +122,10 @@ def test_errors_name_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("aws_signing_helper credential-process", "arguments are required: --trust-anchor-arn"),
         (f"aws_signing_helper credential-process {FLAGS} --nonsense 1", "--nonsense cannot be"),
         (f"aws_signing_helper credential-process {FLAGS} -h", "--help asks for no credentials"),
-        (f"aws_signing_helper credential-process {FLAGS} --debug=maybe", "'maybe' is neither true"),
+        (
+            f"aws_signing_helper credential-process {FLAGS} --debug=maybe",
+            "it is neither true nor false",
+        ),
         (f"aws_signing_helper credential-process {FLAGS} --private-key", "expected one argument"),
         (f"aws_signing_helper credential-process {FLAGS} --session-duration 1h", "invalid int"),
     ],

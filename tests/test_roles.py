@@ -312,13 +312,12 @@ def test_sources_that_cannot_be(
         credentials_of(session).get_frozen_credentials()
 
 
-def test_botocores_own_errors_become_ours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_RETRY_MODE"])
+def test_botocores_own_errors_become_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that botocore refuses is a ConfigurationError that names the role."""
     source = boto3.Session("AKIA", "secret", region_name="eu-west-1")
     credentials = credentials_of(assume_role(source, role_arn=OTHER))
-    monkeypatch.setenv("AWS_PROFILE", "gone")
+    monkeypatch.setenv(name, "gone")
 
     with pytest.raises(ConfigurationError, match=f"{OTHER} cannot be assumed: .*gone"):
         credentials.get_frozen_credentials()
