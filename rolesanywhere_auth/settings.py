@@ -39,6 +39,9 @@ class Settings:
     Read at the first use and kept, as a session does.
     """
 
+    def __init__(self) -> None:
+        self._full_config: dict[str, Any] | None = None
+
     def get_config_variable(self, logical_name: str) -> Any:
         """The value of the environment, else of the profile, else botocore's default.
 
@@ -63,9 +66,6 @@ class Settings:
         if name not in profiles:
             raise ProfileNotFound(profile=name)
         return profiles[name]
-
-    def __init__(self) -> None:
-        self._full_config: dict[str, Any] | None = None
 
     @property
     def full_config(self) -> dict[str, Any]:
